@@ -1,0 +1,1 @@
+"""OSSA on Kubernetes: agents, workflows and executions as resources."""

@@ -1,0 +1,76 @@
+"""The task contract: the names, paths and limits that the operator, a worker and a user's own image share.
+
+In: the file named by ``$OSSA_INPUT`` holds the task's input as JSON; ``$OSSA_TASK`` holds `TaskIdentity` as JSON.
+Out: JSON written to the file named by ``$OSSA_OUTPUT``, and exit code 0.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+GROUP = "ossa.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+# Labels and annotations of pods. Reserved to the operator by a ValidatingAdmissionPolicy of the chart.
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY = "ossa"
+LABEL_EXECUTION = "ossa.dev/execution"
+LABEL_WORKFLOW = "ossa.dev/workflow"
+LABEL_TASK = "ossa.dev/task"
+LABEL_AGENT = "ossa.dev/agent"
+LABEL_ATTEMPT = "ossa.dev/attempt"
+ANNOTATION_IDENTITY = "ossa.dev/identity"  # `TaskIdentity` as JSON; compared when a pod's name is already taken
+ANNOTATION_INPUT = "ossa.dev/input"  # the task's input as JSON; becomes the file $OSSA_INPUT
+ANNOTATION_CAPABILITY = "ossa.dev/capability"  # {"inputSchema": …, "outputSchema": …} as JSON, for the SDK
+# On a Namespace: comma separated names of the service accounts that agents there may run as.
+ANNOTATION_SERVICE_ACCOUNTS = "ossa.dev/service-accounts"
+DEFAULT_SERVICE_ACCOUNT = "default"
+
+# The environment of the container `main`.
+ENV_INPUT = "OSSA_INPUT"
+ENV_OUTPUT = "OSSA_OUTPUT"
+ENV_TASK = "OSSA_TASK"
+ENV_HANDLER = "OSSA_HANDLER"  # module:function, set for agents with `runtime.handler`
+ENV_CAPABILITY = "OSSA_CAPABILITY"  # a file: {"inputSchema": …, "outputSchema": …}
+ENV_ARTIFACTS_URL = "OSSA_ARTIFACTS_URL"
+ENV_ARTIFACTS_TOKEN = "OSSA_ARTIFACTS_TOKEN"  # noqa: S105 - a file's path, not a secret
+ENV_AGENTS_PATH = "OSSA_AGENTS_PATH"
+
+MAIN_CONTAINER = "main"
+POD_INFO_PATH = "/ossa/in"  # downward API volume: input.json, capability.json
+TOKEN_PATH = "/ossa/token"  # noqa: S105 - projected service account token: the file `token`
+OUTPUT_PATH = "/ossa/termination-log"
+ARTIFACTS_AUDIENCE = "ossa-artifacts"
+
+# The kubelet keeps the last 4,096 bytes of a termination message, and 12 KiB over all containers of a pod.
+OUTPUT_LIMIT = 4096
+OUTPUT_LIMIT_ALL_CONTAINERS = 12 * 1024
+# The SDK uploads a top-level field whose JSON is larger than this.
+INLINE_FIELD_LIMIT = 1024
+# All annotations of an object may hold 256 KiB; half of it is for the input.
+INPUT_LIMIT = 128 * 1024
+
+# Exit codes of the SDK, so that a failure keeps its reason (otherwise any code but 0 is `Error`).
+EXIT_INVALID_INPUT = 65  # EX_DATAERR
+EXIT_INVALID_OUTPUT = 76  # EX_PROTOCOL
+
+
+class TaskIdentity(BaseModel):
+    """Which attempt of which task a pod runs. `key` is a handler's idempotency key."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    namespace: str
+    execution: str = Field(description="Name of the Execution.")
+    uid: str = Field(description="UID of the Execution.")
+    workflow: str
+    task: str
+    index: int = Field(default=0, description="Index in a forEach group; 0 elsewhere.")
+    round: int = Field(default=1, description="Attempt of the Execution, counted from 1.")
+    attempt: int = Field(default=1, description="Attempt of the task, counted from 1.")
+
+    @property
+    def key(self) -> str:
+        """Delivery is at least once: the same key means the same attempt."""
+        return f"{self.uid}/{self.task}/{self.index}/{self.attempt}"
