@@ -1,0 +1,1 @@
+"""What is kept outside of Kubernetes: artifacts, and the service that hands them out."""

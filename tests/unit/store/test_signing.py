@@ -1,0 +1,78 @@
+"""IDs of artifacts: what is issued verifies, and nothing else does."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ossa.api.artifact import ArtifactRef
+from ossa.store.signing import KeyUnusable, Signer, load_key, nonce_of
+
+KEY = b"k" * 32
+NONCE = bytes(range(16))
+WRITER = {"namespace": "lab", "execution_uid": "e-1", "pod_uid": "p-1"}
+
+
+def issue(signer: Signer | None = None) -> ArtifactRef:
+    return (signer or Signer(KEY)).issue(
+        nonce=NONCE, **WRITER, size=3, sha256="ab" * 32, media_type="application/json"
+    )
+
+
+def test_what_was_issued_verifies() -> None:
+    ref = issue()
+    assert Signer(KEY).verify(ref, **WRITER)
+    assert nonce_of(ref.id) == NONCE
+    assert len(ref.id) == 43
+
+
+@pytest.mark.parametrize("changed", ["namespace", "execution_uid", "pod_uid"])
+def test_another_writer_does_not_verify(changed: str) -> None:
+    assert not Signer(KEY).verify(issue(), **(WRITER | {changed: "other"}))
+
+
+@pytest.mark.parametrize("changed", [{"size": 4}, {"sha256": "cd" * 32}, {"media_type": "text/plain"}])
+def test_a_changed_reference_does_not_verify(changed: dict[str, object]) -> None:
+    assert not Signer(KEY).verify(issue().model_copy(update=changed), **WRITER)
+
+
+def test_another_key_does_not_verify() -> None:
+    assert not Signer(b"x" * 32).verify(issue(), **WRITER)
+
+
+def test_parts_cannot_be_moved_between_fields() -> None:
+    ref = Signer(KEY).issue(
+        nonce=NONCE, namespace="a", execution_uid="b,c", pod_uid="d", size=1, sha256="0" * 64, media_type="t/t"
+    )
+    assert not Signer(KEY).verify(ref, namespace="a,b", execution_uid="c", pod_uid="d")
+
+
+@pytest.mark.parametrize("text", ["", "x", "../../etc/passwd", "é" * 43, "A" * 44, "A" * 42, "A" * 43 + "="])
+def test_what_is_no_id(text: str) -> None:
+    assert nonce_of(text) is None
+
+
+def test_an_id_has_one_spelling() -> None:
+    ref = issue()
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    twin = ref.id[:-1] + alphabet[alphabet.index(ref.id[-1]) ^ 1]
+    assert nonce_of(twin) is None
+    assert not Signer(KEY).verify(ref.model_copy(update={"id": twin}), **WRITER)
+
+
+def test_a_key_comes_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    key = os.urandom(40)
+    path.write_bytes(key)
+    assert load_key(path) == key
+
+
+def test_a_short_or_missing_key_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    with pytest.raises(KeyUnusable, match="cannot be read"):
+        load_key(path)
+    path.write_bytes(b"short")
+    with pytest.raises(KeyUnusable, match="at least 32"):
+        load_key(path)
+    with pytest.raises(KeyUnusable, match="at least 32"):
+        Signer(b"short")
