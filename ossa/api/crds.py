@@ -1,0 +1,340 @@
+"""The CustomResourceDefinitions, made from the models: `python -m ossa.api.crds crds charts/ossa-crds/files`.
+
+The models say names, types, bounds and descriptions. What only Kubernetes knows (list types, CEL rules,
+printer columns) stands in the tables below.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ossa.api.agent import Agent
+from ossa.api.base import JSONObject, Resource
+from ossa.api.contract import GROUP, VERSION
+from ossa.api.execution import Execution
+from ossa.api.workflow import MAX_TASKS, Workflow
+
+GENERATED = "# Generated from ossa/api by `python -m ossa.api.crds`; a test fails when they drift.\n"
+# As apimachinery's resource.Quantity is written.
+QUANTITY = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$"
+
+_PRESERVE = "x-kubernetes-preserve-unknown-fields"
+_RULES = "x-kubernetes-validations"
+# What a structural schema shares with pydantic's, in the order in which it reads best.
+_KEPT = (
+    *("type", "description", "format", "pattern", "enum", "default", "minimum", "maximum"),
+    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "required"),
+)
+
+
+def _rule(rule: str, message: str, **more: str) -> JSONObject:
+    return {"rule": rule, "message": message, **more}
+
+
+def _map_list(key: str) -> JSONObject:
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
+def _probe(*names: str, why: str) -> JSONObject:
+    """Declares fields of a free object, since a CEL rule sees declared fields alone."""
+    return {"properties": {name: {"type": "string", "description": why} for name in names}}
+
+
+_ATOMIC = {"x-kubernetes-list-type": "atomic"}
+_CONDITIONS = _map_list("type")
+
+# What is added to a field, by the name of its model and its own.
+FIELDS: Mapping[str, JSONObject] = {
+    "AgentSpec.capabilities": _map_list("name"),
+    "AgentStatus.conditions": _CONDITIONS,
+    "Capability.inputSchema": {"maxProperties": 64},
+    "Capability.outputSchema": {"maxProperties": 64},
+    "Container.command": _ATOMIC,
+    "Container.args": _ATOMIC,
+    "ResourceRequirements.requests": {"maxProperties": 16},
+    "ResourceRequirements.limits": {"maxProperties": 16},
+    "PodTemplateMetadata.labels": {"maxProperties": 64},
+    "PodTemplateMetadata.annotations": {"maxProperties": 64},
+    "PodTemplate.spec": {
+        **_probe("serviceAccountName", "serviceAccount", why="Refused: set spec.runtime.serviceAccountName."),
+        _RULES: [
+            _rule(
+                "!has(self.serviceAccountName) && !has(self.serviceAccount)",
+                "may not name a service account here; set spec.runtime.serviceAccountName instead",
+            )
+        ],
+    },
+    "WorkflowSpec.inputs": {
+        **_probe("type", why="object."),
+        _RULES: [
+            _rule(
+                "has(self.type) && self.type == 'object'",
+                "must be a JSON Schema of type object; add `type: object`",
+            )
+        ],
+    },
+    "WorkflowSpec.tasks": _map_list("name"),
+    "WorkflowSpec.outputs": {"maxProperties": 100},
+    "WorkflowStatus.conditions": _CONDITIONS,
+    "Task.dependsOn": {"x-kubernetes-list-type": "set"},
+    "Task.input": {"maxProperties": 256},
+    "ExecutionSpec.inputs": {"maxProperties": 256},
+    "ExecutionStatus.tasks": {"maxProperties": MAX_TASKS},
+    "ExecutionStatus.conditions": _CONDITIONS,
+    "Execution.spec": {
+        _RULES: [
+            _rule(
+                "self == oldSelf",
+                "is immutable; create another Execution instead of changing this one",
+            )
+        ]
+    },
+    # So that a new object shows a phase before, or without, the operator.
+    "Agent.status": {"default": {"ready": "Unknown"}},
+    "Workflow.status": {"default": {"phase": "Draft"}},
+    "Execution.status": {"default": {"phase": "Pending"}},
+}
+
+# What is added to a model, by its name.
+MODELS: Mapping[str, JSONObject] = {
+    "Runtime": {
+        _RULES: [
+            _rule(
+                "has(self.handler) != has(self.container)",
+                "set exactly one of handler (module:function) and container (an image of your own)",
+            ),
+            _rule(
+                "!has(self.image) || has(self.handler)",
+                "image is the worker image of a handler; with a container set container.image instead",
+            ),
+        ]
+    },
+    "Task": {
+        _RULES: [
+            _rule(
+                "!has(self.dependsOn) || !(self.name in self.dependsOn)",
+                "a task may not depend on itself; remove its own name from dependsOn",
+                fieldPath=".dependsOn",
+            )
+        ]
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A printer column; a wide one is shown under `-o wide` alone."""
+
+    name: str
+    path: str
+    type: str = "string"
+    description: str = ""
+    wide: bool = False
+
+    def to_json(self) -> JSONObject:
+        column: JSONObject = {"name": self.name, "type": self.type, "jsonPath": self.path}
+        if self.description:
+            column["description"] = self.description
+        if self.wide:
+            column["priority"] = 1
+        return column
+
+
+_AGE = Column("Age", ".metadata.creationTimestamp", "date")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind as it is known to the API server."""
+
+    model: type[Resource]
+    plural: str
+    short_name: str
+    columns: tuple[Column, ...]
+
+    @property
+    def name(self) -> str:
+        return self.model.__name__
+
+
+KINDS = (
+    Kind(
+        Agent,
+        "agents",
+        "oagent",
+        (
+            Column("Type", ".spec.type", description="Place in the taxonomy of agents."),
+            Column("Version", ".spec.version"),
+            Column("Ready", ".status.ready", description="Whether a task can run on it now."),
+            Column("Image", ".status.image", wide=True),
+            _AGE,
+        ),
+    ),
+    Kind(
+        Workflow,
+        "workflows",
+        "owf",
+        (
+            Column("Phase", ".status.phase", description="Draft, or Published: Executions can start."),
+            Column("Tasks", ".status.tasks", "integer"),
+            Column("Version", ".spec.version"),
+            Column("Message", ".status.message", description="Why it is a Draft, and what to do."),
+            Column("Revision", ".status.revision", wide=True),
+            _AGE,
+        ),
+    ),
+    Kind(
+        Execution,
+        "executions",
+        "exe",
+        (
+            Column("Workflow", ".spec.workflow"),
+            Column("Phase", ".status.phase"),
+            Column("Progress", ".status.progress", description="Tasks that ended well of all tasks."),
+            Column("Message", ".status.message", description="What it waits for, or why it failed."),
+            Column("Duration", ".status.duration", description="Written when it ends.", wide=True),
+            _AGE,
+        ),
+    ),
+)
+
+
+class _Schema:
+    """Turns pydantic's JSON Schema of one kind into a structural schema."""
+
+    def __init__(self, model: type[Resource]) -> None:
+        self.root: JSONObject = model.model_json_schema(by_alias=True)
+        self.definitions: JSONObject = self.root.get("$defs", {})
+
+    def whole(self) -> JSONObject:
+        schema = self._convert(self.root, model=self.root["title"], defaults=True)
+        properties = schema["properties"]
+        properties["apiVersion"] = {
+            "type": "string",
+            "description": f"Version of this representation of the object: {GROUP}/{VERSION}.",
+        }
+        properties["kind"] = {"type": "string", "description": f"The kind: {self.root['title']}."}
+        properties["metadata"] = {"type": "object"}  # the API server describes and validates it by itself
+        schema["required"] = ["spec"]
+        return schema
+
+    def _convert(self, node: JSONObject, *, model: str, defaults: bool) -> JSONObject:
+        """`node` as a structural schema; `model` is the one that it is or belongs to.
+
+        No defaults in a status: the API server would write them into every task of every Execution.
+        """
+        if reference := node.get("$ref"):
+            model = reference.rsplit("/", 1)[-1]
+            node = {**self.definitions[model], **{k: v for k, v in node.items() if k != "$ref"}}
+        if "anyOf" in node:
+            return self._union(node, model=model, defaults=defaults)
+        schema = {key: node[key] for key in _KEPT if key in node}
+        if not defaults or schema.get("default") in (None, "", [], {}):
+            schema.pop("default", None)
+        if "items" in node:
+            schema["items"] = self._convert(node["items"], model=model, defaults=defaults)
+        if "properties" in node:
+            schema["properties"] = self._properties(node["properties"], model=model, defaults=defaults)
+            schema |= MODELS.get(model, {})
+        elif schema.get("type") == "object":
+            schema |= self._map(node, model=model, defaults=defaults)
+        return schema
+
+    def _union(self, node: JSONObject, *, model: str, defaults: bool) -> JSONObject:
+        options = [option for option in node["anyOf"] if option.get("type") != "null"]
+        if len(options) == 1:
+            rest = {key: value for key, value in node.items() if key != "anyOf"}
+            return self._convert({**options[0], **rest}, model=model, defaults=defaults)
+        if {option.get("type") for option in options} == {"integer", "string"}:
+            return {"x-kubernetes-int-or-string": True, "pattern": QUANTITY}
+        raise ValueError(f"{model}: a union of {options} has no structural schema; give the field one type")
+
+    def _map(self, node: JSONObject, *, model: str, defaults: bool) -> JSONObject:
+        values = node.get("additionalProperties")
+        if isinstance(values, dict) and values:
+            return {"additionalProperties": self._convert(values, model=model, defaults=defaults)}
+        return {_PRESERVE: True}
+
+    def _properties(self, properties: JSONObject, *, model: str, defaults: bool) -> JSONObject:
+        return {
+            name: self._convert(node, model=model, defaults=defaults and name != "status")
+            | FIELDS.get(f"{model}.{name}", {})
+            for name, node in properties.items()
+        }
+
+
+def crd(kind: Kind) -> JSONObject:
+    """The CustomResourceDefinition of a kind."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{kind.plural}.{GROUP}",
+            # Deleting a CRD deletes every object of its kind: that is never a by-product of `helm uninstall`.
+            "annotations": {"helm.sh/resource-policy": "keep"},
+            "labels": {"app.kubernetes.io/part-of": "ossa"},
+        },
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": kind.name,
+                "listKind": f"{kind.name}List",
+                "plural": kind.plural,
+                "singular": kind.name.lower(),
+                "shortNames": [kind.short_name],
+                "categories": ["ossa"],
+            },
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [column.to_json() for column in kind.columns],
+                    "schema": {"openAPIV3Schema": _Schema(kind.model).whole()},
+                }
+            ],
+        },
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        return True
+
+
+def render(kind: Kind) -> str:
+    """The CRD as YAML."""
+    text = yaml.dump(crd(kind), Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
+    return GENERATED + text
+
+
+def file_name(kind: Kind) -> str:
+    return f"{GROUP}_{kind.plural}.yaml"
+
+
+def write(folder: Path) -> None:
+    """Write one file a kind into `folder`, which is made when it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in KINDS:
+        (folder / file_name(kind)).write_text(render(kind), encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments:
+        print("usage: python -m ossa.api.crds FOLDER...", file=sys.stderr)
+        return 2
+    for folder in arguments:
+        write(Path(folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
