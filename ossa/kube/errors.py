@@ -1,0 +1,53 @@
+"""What the API server may answer, as one tree of exceptions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+
+class ApiError(Exception):
+    """A call that did not succeed. `status` is the HTTP code, 0 where no answer came."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same call may succeed later. It may also have taken effect already."""
+        return self.status in (0, 408, 429) or self.status >= 500
+
+
+class NotFound(ApiError):
+    """404."""
+
+
+class Conflict(ApiError):
+    """409: the name is taken, or the object has changed since it was read."""
+
+
+class Gone(ApiError):
+    """410: the resourceVersion is too old to watch from."""
+
+
+class Refused(ApiError):
+    """403 or 422: admission, quota, authorization or validation said no."""
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 410: Gone, 403: Refused, 422: Refused}
+
+
+def error_from(status: int, body: bytes) -> ApiError:
+    """The exception for an answer: its Status object where it is one, its text where not."""
+    reason, message = "", body[:2000].decode(errors="replace")
+    try:
+        answer: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    if isinstance(answer, dict) and answer.get("kind") == "Status":
+        reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
+    return _BY_STATUS.get(status, ApiError)(status, reason, message)

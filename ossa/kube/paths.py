@@ -1,0 +1,34 @@
+"""Paths of the API."""
+
+from __future__ import annotations
+
+from ossa.api.contract import GROUP, VERSION
+
+OSSA = f"/apis/{GROUP}/{VERSION}"
+
+
+def ossa(plural: str, namespace: str | None = None, name: str | None = None, sub: str | None = None) -> str:
+    """Of our own kinds: `agents`, `workflows`, `executions`."""
+    return _path(OSSA, plural, namespace, name, sub)
+
+
+def core(plural: str, namespace: str | None = None, name: str | None = None, sub: str | None = None) -> str:
+    """Of the core group: `pods`, `events`, `namespaces`."""
+    return _path("/api/v1", plural, namespace, name, sub)
+
+
+def apps(plural: str, namespace: str | None = None, name: str | None = None, sub: str | None = None) -> str:
+    """Of the group apps: `controllerrevisions`."""
+    return _path("/apis/apps/v1", plural, namespace, name, sub)
+
+
+def _path(root: str, plural: str, namespace: str | None, name: str | None, sub: str | None) -> str:
+    parts = [root]
+    if namespace is not None:
+        parts += ["namespaces", namespace]
+    parts.append(plural)
+    if name is not None:
+        parts.append(name)
+    if sub is not None:
+        parts.append(sub)
+    return "/".join(parts)

@@ -1,0 +1,88 @@
+"""A queue that holds each key once, with a heap of wake-ups.
+
+A key that is added while it is worked on is worked on again afterwards, never twice at once: the guarantees of
+client-go's workqueue, which level-triggered controllers rely on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class KeyQueue(Generic[Key]):
+    """For one event loop. Lower `priority` first, then first come first served."""
+
+    def __init__(self) -> None:
+        self._ready: list[tuple[int, int, Key]] = []
+        self._queued: dict[Key, int] = {}  # key -> its best priority
+        self._active: set[Key] = set()
+        self._again: dict[Key, int] = {}  # added while active
+        self._later: list[tuple[float, int, Key]] = []
+        self._due: dict[Key, float] = {}  # monotonic; the soonest wake-up of a key
+        self._order = itertools.count()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._queued)
+
+    def add(self, key: Key, *, priority: int = 0) -> None:
+        """Asks that `key` be worked on."""
+        if key in self._active:
+            self._again[key] = min(priority, self._again.get(key, priority))
+            return
+        if self._queued.get(key, priority + 1) <= priority:
+            return
+        self._queued[key] = priority
+        heapq.heappush(self._ready, (priority, next(self._order), key))
+        self._changed.set()
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Asks that `key` be worked on in `seconds`. The soonest of several such wishes holds."""
+        due = time.monotonic() + max(0.0, seconds)
+        if self._due.get(key, due + 1) <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._later, (due, next(self._order), key))
+        self._changed.set()
+
+    def forget(self, key: Key) -> None:
+        """Drops the wake-up of a key that is gone."""
+        self._due.pop(key, None)
+
+    async def take(self) -> Key:
+        """The next key; the caller must call `done` when it has been worked on."""
+        while True:
+            self._wake_due()
+            while self._ready:
+                priority, _, key = heapq.heappop(self._ready)
+                if self._queued.get(key) == priority:
+                    del self._queued[key]
+                    self._active.add(key)
+                    return key
+            self._changed.clear()
+            pause = self._later[0][0] - time.monotonic() if self._later else None
+            try:
+                await asyncio.wait_for(self._changed.wait(), pause)
+            except TimeoutError:
+                continue
+
+    def done(self, key: Key) -> None:
+        """Ends the work on `key`."""
+        self._active.discard(key)
+        if key in self._again:
+            self.add(key, priority=self._again.pop(key))
+
+    def _wake_due(self) -> None:
+        now = time.monotonic()
+        while self._later and self._later[0][0] <= now:
+            due, _, key = heapq.heappop(self._later)
+            if self._due.get(key) == due:
+                del self._due[key]
+                self.add(key)
