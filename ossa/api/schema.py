@@ -1,7 +1,7 @@
-"""JSON Schema (draft 2020-12) of inputs and outputs: is the schema sound, what are its defaults, what does a value break.
+"""JSON Schema (draft 2020-12) of inputs and outputs: is it sound, what are its defaults, what breaks it.
 
-Every text that comes out names the field first: ``records[3].age: 'x' is not of type 'integer'``. A problem of the
-whole value has no field before it. Schemas are never fetched from anywhere: only references within one are followed.
+Every text that comes out names the field first: ``records[3].age: 'x' is not of type 'integer'``. A problem
+of the whole value has no field before it. Schemas are never fetched: only references within one are followed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
@@ -80,7 +80,7 @@ def violations(schema: JSONObject | None, value: object, *, limit: int = 3) -> l
     if schema is None:
         return []
     try:
-        errors = _BoundValidator(schema, registry=EMPTY_REGISTRY).iter_errors(value)
+        errors = _LenientValidator(schema, registry=EMPTY_REGISTRY).iter_errors(value)
         texts = itertools.chain.from_iterable(_violation_texts(error) for error in errors)
         return list(itertools.islice(texts, limit))
     except RecursionError:
@@ -106,7 +106,7 @@ def _joined(prefix: str, path: Sequence[str | int]) -> str:
     return text
 
 
-# --- values ---------------------------------------------------------------------------------------------------------
+# --- values -------------------------------------------------------------------------------------------------
 
 
 def _lenient(keyword: _Keyword) -> _Keyword:
@@ -119,7 +119,7 @@ def _lenient(keyword: _Keyword) -> _Keyword:
     return check
 
 
-_BoundValidator: Any = extend(
+_LenientValidator: Any = extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
     {name: _lenient(keyword) for name, keyword in Draft202012Validator.VALIDATORS.items()},
 )
@@ -129,7 +129,9 @@ def _violation_texts(error: ValidationError) -> Iterator[str]:
     # anyOf and oneOf say only that nothing fits; the branch that came closest says why.
     error = best_match([error]) or error
     if error.validator == "required":
-        missing = next(name for name in error.validator_value if error.message.startswith(repr(name)))
+        missing = next(
+            name for name in cast(list[str], error.validator_value) if error.message.startswith(repr(name))
+        )
         yield f"{_joined('', [*error.absolute_path, missing])}: is required, and missing"
     elif error.validator == "additionalProperties" and error.validator_value is False:
         yield from _unknown_fields(error)
@@ -141,7 +143,7 @@ def _unknown_fields(error: ValidationError) -> Iterator[str]:
     schema = error.schema if isinstance(error.schema, dict) else {}
     known = list(schema.get("properties", {}))
     patterns = list(schema.get("patternProperties", {}))
-    for name in error.instance:
+    for name in cast(JSONObject, error.instance):
         if name in known or any(re.search(pattern, name) for pattern in patterns):
             continue
         near = difflib.get_close_matches(name, known, n=1)
@@ -176,7 +178,7 @@ def _filled(schema: JSONObject, value: JSONObject, root: JSONObject) -> JSONObje
     return filled
 
 
-# --- schemas --------------------------------------------------------------------------------------------------------
+# --- schemas ------------------------------------------------------------------------------------------------
 
 
 def _meta_problem(error: ValidationError, prefix: str) -> str:
@@ -187,7 +189,7 @@ def _meta_problem(error: ValidationError, prefix: str) -> str:
 
 
 def _subschemas(schema: object, where: Path = ()) -> Iterator[tuple[Path, JSONObject]]:
-    """Every schema within a schema, itself first. Data (`const`, `enum`, `default`) is none, whatever it looks like."""
+    """Every schema within a schema, itself first; data (`const`, `default`) is none, like it as it may."""
     if not isinstance(schema, dict):
         return
     yield where, schema
@@ -220,7 +222,7 @@ def _keyword_problems(part: JSONObject, where: Path, root: JSONObject) -> Iterat
 
 def _reference_problems(reference: str, keyword: str, root: JSONObject) -> Iterator[str]:
     if not reference.startswith("#"):
-        yield f"{keyword} {reference!r} leaves the schema; put the part into $defs and refer to it by #/$defs/NAME"
+        yield f"{keyword} {reference!r} leaves the schema; put it into $defs and refer to it by #/$defs/NAME"
         return
     target = _target(reference, root)
     if target is None:

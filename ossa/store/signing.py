@@ -1,8 +1,8 @@
 """The IDs of artifacts: random, and signed for the pod that wrote the artifact.
 
-An ID is 16 random bytes and 16 bytes of HMAC-SHA256 in base64url: 43 characters. The signature covers who wrote it
-(namespace, execution, pod) and what was written (size, digest, media type), so whoever holds the key can tell, without
-asking the service, whether a reference was issued to a given pod and still says what it said then.
+An ID is 16 random bytes and 16 bytes of HMAC-SHA256 in base64url: 43 characters. The signature covers who
+wrote it (namespace, execution, pod) and what was written (size, digest, media type), so whoever holds the key can
+tell, without asking the service, whether a reference was issued to a given pod and still says what it said then.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import binascii
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ossa.api.artifact import ArtifactRef
@@ -20,6 +22,15 @@ NONCE_SIZE = 16
 KEY_MIN_SIZE = 32
 _MAC_SIZE = 16
 _PURPOSE = "ossa artifact v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writer:
+    """The pod that wrote an artifact, and what it ran for."""
+
+    namespace: str
+    execution_uid: str
+    pod_uid: str
 
 
 class KeyUnusable(ValueError):
@@ -51,21 +62,11 @@ class Signer:
             raise KeyUnusable(f"the signing key has {len(key)} bytes; give it at least {KEY_MIN_SIZE}")
         self._key = key
 
-    def issue(
-        self,
-        *,
-        nonce: bytes,
-        namespace: str,
-        execution_uid: str,
-        pod_uid: str,
-        size: int,
-        sha256: str,
-        media_type: str,
-    ) -> ArtifactRef:
+    def issue(self, writer: Writer, *, nonce: bytes, size: int, sha256: str, media_type: str) -> ArtifactRef:
         """The reference to what the pod wrote. `nonce`: 16 random bytes; `size` in bytes; `sha256` in hex."""
         if len(nonce) != NONCE_SIZE:
             raise ValueError(f"nonce has {len(nonce)} bytes instead of {NONCE_SIZE}")
-        mac = self._mac(nonce, [namespace, execution_uid, pod_uid, size, sha256, media_type])
+        mac = self._mac(writer, nonce, [size, sha256, media_type])
         text = base64.urlsafe_b64encode(nonce + mac).rstrip(b"=").decode("ascii")
         return ArtifactRef(id=text, size=size, sha256=sha256, media_type=media_type)
 
@@ -75,11 +76,12 @@ class Signer:
         if decoded is None:
             return False
         nonce, mac = decoded[:NONCE_SIZE], decoded[NONCE_SIZE:]
-        about = [namespace, execution_uid, pod_uid, ref.size, ref.sha256, ref.media_type]
-        return hmac.compare_digest(mac, self._mac(nonce, about))
+        writer = Writer(namespace=namespace, execution_uid=execution_uid, pod_uid=pod_uid)
+        return hmac.compare_digest(mac, self._mac(writer, nonce, [ref.size, ref.sha256, ref.media_type]))
 
-    def _mac(self, nonce: bytes, about: list[str | int]) -> bytes:
+    def _mac(self, writer: Writer, nonce: bytes, content: Sequence[str | int]) -> bytes:
         # JSON keeps the parts apart: no two lists give the same text.
+        about = [writer.namespace, writer.execution_uid, writer.pod_uid, *content]
         message = json.dumps([_PURPOSE, nonce.hex(), *about]).encode()
         return hmac.new(self._key, message, hashlib.sha256).digest()[:_MAC_SIZE]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ossa.api.artifact import ArtifactRef
-from ossa.store.signing import KeyUnusable, Signer, load_key, nonce_of
+from ossa.store.signing import KeyUnusable, Signer, Writer, load_key, nonce_of
 
 KEY = b"k" * 32
 NONCE = bytes(range(16))
@@ -15,7 +15,7 @@ WRITER = {"namespace": "lab", "execution_uid": "e-1", "pod_uid": "p-1"}
 
 def issue(signer: Signer | None = None) -> ArtifactRef:
     return (signer or Signer(KEY)).issue(
-        nonce=NONCE, **WRITER, size=3, sha256="ab" * 32, media_type="application/json"
+        Writer(**WRITER), nonce=NONCE, size=3, sha256="ab" * 32, media_type="application/json"
     )
 
 
@@ -42,7 +42,11 @@ def test_another_key_does_not_verify() -> None:
 
 def test_parts_cannot_be_moved_between_fields() -> None:
     ref = Signer(KEY).issue(
-        nonce=NONCE, namespace="a", execution_uid="b,c", pod_uid="d", size=1, sha256="0" * 64, media_type="t/t"
+        Writer(namespace="a", execution_uid="b,c", pod_uid="d"),
+        nonce=NONCE,
+        size=1,
+        sha256="0" * 64,
+        media_type="t/t",
     )
     assert not Signer(KEY).verify(ref, namespace="a,b", execution_uid="c", pod_uid="d")
 

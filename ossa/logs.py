@@ -1,0 +1,38 @@
+"""Logs as JSON lines on stderr: one object a record, `time` in UTC."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import TextIO
+
+
+class JSONLines(logging.Formatter):
+    """A record as one line of JSON; `extra` is added to every record."""
+
+    def __init__(self, **extra: str | int) -> None:
+        super().__init__()
+        self._extra = extra
+
+    def format(self, record: logging.LogRecord) -> str:
+        """time, level, logger, message, what was given as extra, and the traceback where there is one."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **self._extra,
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def log_to(stream: TextIO, *, level: int = logging.INFO, **extra: str | int) -> None:
+    """Make the root logger write JSON lines to `stream`, and to nothing else."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JSONLines(**extra))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # One line a request is noise in a task's log; what goes wrong is logged by the client itself.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
