@@ -1,8 +1,9 @@
 """The IDs of artifacts: random, and signed for the pod that wrote the artifact.
 
 An ID is 16 random bytes and 16 bytes of HMAC-SHA256 in base64url: 43 characters. The signature covers who
-wrote it (namespace, execution, pod) and what was written (size, digest, media type), so whoever holds the key can
-tell, without asking the service, whether a reference was issued to a given pod and still says what it said then.
+wrote it (namespace, execution, pod) and what was written (size, digest, media type), so whoever holds the
+key can tell, without asking the service, whether a reference was issued to a given pod and still says
+what it said then.
 """
 
 from __future__ import annotations

@@ -1,0 +1,183 @@
+"""Who may write and read which artifact.
+
+A pod of a task writes for its execution, and reads what it wrote and what its own input refers to.
+Anybody else reads where the cluster allows them to get ``executions/artifacts`` of the namespace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from pydantic import ValidationError
+
+from ossa.api.artifact import REFERENCE_KEY, find_references
+from ossa.api.base import JSONObject, Metadata
+from ossa.api.contract import (
+    ANNOTATION_IDENTITY,
+    ANNOTATION_INPUT,
+    ARTIFACTS_AUDIENCE,
+    LABEL_MANAGED_BY,
+    MANAGED_BY,
+    TaskIdentity,
+)
+from ossa.store.errors import Forbidden, Unauthenticated
+from ossa.store.signing import Writer
+
+# Seconds: a token that was good is not asked about again, a pod that was running is taken to run still.
+REVIEW_TTL = 60.0
+POD_TTL = 10.0
+_CACHE_SIZE = 4096
+# Names and UIDs become paths in the storage.
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Whose token it is. `pod_name` and `pod_uid` are set where the token is bound to a pod."""
+
+    username: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    namespace: str = ""
+    pod_name: str = ""
+    pod_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPod:
+    """A running pod of a task: for what it writes, and which IDs it was given."""
+
+    writer: Writer
+    name: str
+    task: str
+    received: frozenset[str]
+
+
+class Access(Protocol):
+    """What the service asks the cluster. All raise Unavailable where the API server does not answer."""
+
+    async def review(self, token: str) -> Caller | None:
+        """Whose token this is; None where it is not good for the audience `ossa-artifacts`."""
+
+    async def pod(self, namespace: str, name: str) -> JSONObject | None:
+        """The Pod; None where there is none."""
+
+    async def may_read(self, caller: Caller, namespace: str) -> bool:
+        """Whether the caller may get `executions/artifacts` in the namespace."""
+
+    async def execution_uids(self, namespace: str) -> frozenset[str]:
+        """UIDs of all Executions of the namespace."""
+
+
+class Identities:
+    """Callers and task pods, looked up and remembered for a moment."""
+
+    def __init__(self, access: Access, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._access = access
+        self._callers: _Remembered[Caller] = _Remembered(REVIEW_TTL, clock)
+        self._pods: _Remembered[TaskPod] = _Remembered(POD_TTL, clock)
+
+    async def caller(self, token: str | None) -> Caller:
+        """Whose token it is. Raises Unauthenticated."""
+        if not token:
+            raise Unauthenticated(
+                "no token: send `Authorization: Bearer TOKEN`; a task's pod finds it in $OSSA_ARTIFACTS_TOKEN"
+            )
+        # Not the token itself: what is in memory can end in a dump.
+        key = hashlib.sha256(token.encode()).hexdigest()
+        known = self._callers.get(key)
+        if known is None:
+            known = await self._access.review(token)
+            if known is None:
+                raise Unauthenticated(
+                    f"the cluster does not know this token for the audience {ARTIFACTS_AUDIENCE!r}: it is "
+                    "expired, made for something else, or its pod is gone"
+                )
+            self._callers.put(key, known)
+        return known
+
+    async def task_pod(self, caller: Caller) -> TaskPod:
+        """The running task pod that the caller is. Raises Forbidden."""
+        if not caller.pod_uid:
+            raise Forbidden(
+                f"{caller.username} is no pod of a task; a person reads artifacts at "
+                "/v1/namespaces/NAMESPACE/executions/UID/artifacts/ID"
+            )
+        known = self._pods.get(caller.pod_uid)
+        if known is None:
+            pod = await self._access.pod(caller.namespace, caller.pod_name)
+            known = task_pod(pod, caller)
+            self._pods.put(caller.pod_uid, known)
+        return known
+
+    async def require_reader(self, caller: Caller, namespace: str) -> None:
+        """Raises Forbidden where the caller may not read the artifacts of the namespace."""
+        if not await self._access.may_read(caller, namespace):
+            raise Forbidden(
+                f"{caller.username} may not get executions/artifacts (ossa.dev) in namespace {namespace!r}"
+            )
+
+
+def task_pod(pod: JSONObject | None, caller: Caller) -> TaskPod:
+    """What a Pod is to the service. Raises Forbidden where it is no running pod of a task."""
+    name = f"{caller.namespace}/{caller.pod_name}"
+    metadata = Metadata.model_validate(pod["metadata"]) if pod else Metadata()
+    if pod is None or metadata.uid != caller.pod_uid:
+        raise Forbidden(f"the pod {name} with UID {caller.pod_uid} is gone")
+    if metadata.labels.get(LABEL_MANAGED_BY) != MANAGED_BY or ANNOTATION_IDENTITY not in metadata.annotations:
+        raise Forbidden(f"the pod {name} is no pod of a task")
+    if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        raise Forbidden(f"the pod {name} has finished; only a running task writes and reads artifacts")
+    try:
+        identity = TaskIdentity.model_validate_json(metadata.annotations[ANNOTATION_IDENTITY])
+        received = _received(metadata.annotations.get(ANNOTATION_INPUT, "{}"))
+    except (ValidationError, ValueError) as error:
+        raise Forbidden(
+            f"the annotations {ANNOTATION_IDENTITY} and input of the pod {name} are broken"
+        ) from error
+    if identity.namespace != caller.namespace or not is_safe_name(identity.uid):
+        raise Forbidden(f"the pod {name} says that it runs for another namespace, or for no execution")
+    writer = Writer(namespace=caller.namespace, execution_uid=identity.uid, pod_uid=caller.pod_uid)
+    return TaskPod(writer=writer, name=caller.pod_name, task=identity.task, received=received)
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a namespace or UID is one, and so can be a part of a path."""
+    return _SAFE.fullmatch(name) is not None
+
+
+def _received(input_json: str) -> frozenset[str]:
+    ids = (reference[REFERENCE_KEY] for reference in find_references(json.loads(input_json)))
+    return frozenset(found for found in ids if isinstance(found, str))
+
+
+_V = TypeVar("_V")
+
+
+class _Remembered(Generic[_V]):
+    """A few values for a short while; the oldest go first."""
+
+    def __init__(self, ttl: float, clock: Callable[[], float]) -> None:
+        self._ttl = ttl
+        self._clock = clock
+        self._values: dict[str, tuple[float, _V]] = {}
+
+    def get(self, key: str) -> _V | None:
+        found = self._values.get(key)
+        if found is None or found[0] <= self._clock():
+            self._values.pop(key, None)
+            return None
+        return found[1]
+
+    def put(self, key: str, value: _V) -> None:
+        self._values.pop(key, None)
+        self._values[key] = (self._clock() + self._ttl, value)
+        while len(self._values) > _CACHE_SIZE:
+            del self._values[next(iter(self._values))]

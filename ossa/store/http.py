@@ -1,0 +1,69 @@
+"""What all requests to the artifact service share: errors become problem objects, and all is counted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from aiohttp import ClientError, web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Middleware
+
+from ossa.store.errors import Problem, Unavailable
+from ossa.store.metrics import Metrics
+
+HUNG_UP = 499
+# Whoever makes methods up gets no time series of their own.
+_METHODS = frozenset({"GET", "PUT", "POST", "PATCH", "DELETE", "HEAD"})
+_log = logging.getLogger("ossa.store.http")
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def middleware(metrics: Metrics) -> Middleware:
+    """Answers with a problem object where a handler raises Problem, and counts what was answered."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        method = request.method if request.method in _METHODS else "other"
+        began, code = time.monotonic(), int(HTTPStatus.INTERNAL_SERVER_ERROR)
+        metrics.in_flight.inc()
+        try:
+            response = await handler(request)
+            code = response.status
+            return response
+        except Problem as problem:
+            code = problem.status
+            return problem_response(problem)
+        except web.HTTPException as error:
+            code = error.status
+            raise
+        except (ConnectionError, ClientError, HttpProcessingError) as error:
+            # The caller went away in the middle; there is nobody to answer.
+            code = HUNG_UP
+            _log.info("%s %s: the caller hung up: %r", request.method, request.path, error)
+            raise
+        finally:
+            metrics.in_flight.dec()
+            metrics.requests.labels(method, code).inc()
+            metrics.seconds.labels(method).observe(time.monotonic() - began)
+            if code != HTTPStatus.OK or request.method != "GET":
+                _log.info("%s %s %d", request.method, request.path, code)
+
+    return answer
+
+
+def problem_response(problem: Problem) -> web.Response:
+    """The problem as RFC 9457 has it."""
+    body = {"type": "about:blank", "title": problem.status.phrase, "status": int(problem.status)}
+    response = web.json_response(
+        {**body, "detail": problem.detail}, status=problem.status, content_type="application/problem+json"
+    )
+    if isinstance(problem, Unavailable):
+        response.headers["Retry-After"] = "1"
+    if problem.status is HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = "GET"
+    if problem.status is HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
