@@ -1,0 +1,122 @@
+{{/* Labels of every object. Call with (list $ "component"). The label managed-by says Helm: "ossa" is reserved to
+what the operator makes. */}}
+{{- define "ossa.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "ossa.selector" . }}
+app.kubernetes.io/part-of: ossa
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{- end }}
+
+{{- define "ossa.selector" -}}
+app.kubernetes.io/name: ossa-{{ index . 1 }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+{{- end }}
+
+{{/* What every pod of the operator has: no root, and images from where the values say. */}}
+{{- define "ossa.podSpec" -}}
+{{- $root := index . 0 -}}
+serviceAccountName: ossa-{{ index . 1 }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with index . 2 }}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "ossa.container" -}}
+{{- $root := index . 0 -}}
+image: {{ $root.Values.operator.image | quote }}
+imagePullPolicy: {{ $root.Values.imagePullPolicy }}
+command: [/opt/ossa/bin/python, /app/operator/{{ index . 1 }}.py]
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end }}
+
+{{- define "ossa.pdb" -}}
+{{- $root := index . 0 -}}
+{{- if $root.Values.podDisruptionBudgets.enabled }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: ossa-{{ index . 1 }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "ossa.labels" . | nindent 4 }}
+spec:
+  {{ index . 2 }}: 1
+  selector:
+    matchLabels:
+      {{- include "ossa.selector" . | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{- define "ossa.serviceAccount" -}}
+{{- $root := index . 0 -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: ossa-{{ index . 1 }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "ossa.labels" . | nindent 4 }}
+{{- end }}
+
+{{/* Binds the ClusterRole of a component to its ServiceAccount. */}}
+{{- define "ossa.clusterRoleBinding" -}}
+{{- $root := index . 0 -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: ossa-{{ index . 1 }}
+  labels:
+    {{- include "ossa.labels" . | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: ossa-{{ index . 1 }}
+subjects:
+- kind: ServiceAccount
+  name: ossa-{{ index . 1 }}
+  namespace: {{ $root.Release.Namespace }}
+{{- end }}
+
+{{/* The users that act as the operator, as a CEL list. */}}
+{{- define "ossa.operators" -}}
+{{- $own := printf "system:serviceaccount:%s:ossa-reconciler" .Release.Namespace -}}
+{{- concat (list $own) .Values.extraOperators | toJson -}}
+{{- end }}
+
+{{- define "ossa.keySecret" -}}
+{{- .Values.artifacts.existingKeySecret | default "ossa-artifacts-key" -}}
+{{- end }}
+
+{{- define "ossa.certificateSecret" -}}
+{{- .Values.certificates.existingSecret | default "ossa-admission-tls" -}}
+{{- end }}

@@ -1,0 +1,164 @@
+"""The process ossa-admission: kopf's webhook server with the admission handlers, and nothing that watches.
+
+Settings, from the environment: OSSA_ADMISSION_PORT (9443), OSSA_ADMISSION_CERT_FILE, OSSA_ADMISSION_KEY_FILE (a
+renewed pair is served within seconds), OSSA_HEALTH_PORT (8081), OSSA_LOG_LEVEL (info).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import kopf
+
+from controllers import admission
+from ossa.api.contract import GROUP, VERSION
+from ossa.kube.client import ApiClient
+from ossa.kube.config import KubeConfig, load_config
+from ossa.kube.errors import ApiError
+
+logger = logging.getLogger("ossa.admission")
+
+DISCOVERY_SECONDS = 2.0
+CERTIFICATE_SECONDS = 5.0
+OPERATIONS = ("CREATE", "UPDATE")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the chart says."""
+
+    certificate: str
+    key: str
+    port: int = 9443
+    health_port: int = 8081
+    log_level: str = "info"
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Raises KeyError that names the variable that is missing."""
+        return cls(
+            certificate=os.environ["OSSA_ADMISSION_CERT_FILE"],
+            key=os.environ["OSSA_ADMISSION_KEY_FILE"],
+            port=int(os.environ.get("OSSA_ADMISSION_PORT", "9443")),
+            health_port=int(os.environ.get("OSSA_HEALTH_PORT", "8081")),
+            log_level=os.environ.get("OSSA_LOG_LEVEL", "info"),
+        )
+
+
+def misdirected(request: dict[str, Any], webhook: str | None) -> str | None:
+    """Why a review is not for the handler at its path, or None where it is.
+
+    kopf asks the handlers that match a path and a kind, and says "allowed" where none does.
+    """
+    review = request.get("request") or {}
+    resource = review.get("resource") or {}
+    asked = (resource.get("group"), resource.get("version"), resource.get("resource"))
+    if webhook not in admission.REVIEWS:
+        return f"the webhook has no path /{webhook}; its paths are /{', /'.join(admission.REVIEWS)}"
+    if asked != (GROUP, VERSION, webhook):
+        return f"the webhook's path /{webhook} is not for {asked[2]} of {asked[0]}/{asked[1]}"
+    if review.get("operation") not in OPERATIONS or review.get("subResource"):
+        return f"the webhook looks at {' and '.join(OPERATIONS)} of whole objects alone"
+    return None
+
+
+class Server(kopf.WebhookServer):
+    """kopf's server, which refuses what comes to the wrong path instead of letting it pass."""
+
+    async def __call__(self, fn: kopf.WebhookFn) -> AsyncIterator[kopf.WebhookClientConfig]:
+        async def guarded(request: Any, *, webhook: str | None = None, **context: Any) -> Any:
+            reason = misdirected(request, webhook)
+            if reason is None:
+                return await fn(request, webhook=webhook, **context)
+            logger.error("refused: %s", reason)
+            return {
+                "apiVersion": "admission.k8s.io/v1",
+                "kind": "AdmissionReview",
+                "response": {
+                    "uid": (request.get("request") or {}).get("uid", ""),
+                    "allowed": False,
+                    "status": {
+                        "code": 500,
+                        "message": f"{reason}; correct the ValidatingWebhookConfiguration",
+                    },
+                },
+            }
+
+        async for configuration in super().__call__(guarded):
+            yield configuration
+
+
+class NoMemories:
+    """In place of kopf's memories, which keep a memo for every UID that was ever updated."""
+
+    async def recall_memo(self, raw_body: Any, *, memobase: Any = None, ephemeral: bool = False) -> Any:
+        del raw_body, ephemeral
+        return copy.copy(memobase)
+
+    def iter_all_daemon_memories(self) -> Iterator[Any]:
+        return iter(())
+
+
+async def wait_for_kinds(config: KubeConfig) -> None:
+    """Return once the CRDs are installed, so that the charts may be installed in any order.
+
+    kopf looks for kinds once, at its start, and answers 404 for those that it did not see.
+    """
+    async with ApiClient(config) as api:
+        while True:
+            try:
+                found = await api.get(f"/apis/{GROUP}/{VERSION}")
+                missing = sorted(set(admission.REVIEWS) - {item["name"] for item in found["resources"]})
+                if not missing:
+                    return
+                logger.warning("waiting for the CRDs of %s", ", ".join(missing))
+            except ApiError as error:
+                logger.warning("waiting for the API server to serve %s/%s: %s", GROUP, VERSION, error)
+            await asyncio.sleep(DISCOVERY_SECONDS)
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM. No watch, no peering, no events posted, no configuration of kopf's own."""
+    registry = kopf.get_default_registry()
+    admission.register(registry)
+    kopf_settings = kopf.OperatorSettings()
+    kopf_settings.scanning.disabled = True
+    kopf_settings.posting.enabled = False
+    kopf_settings.admission.managed = None
+    kopf_settings.admission.server = Server(
+        addr="0.0.0.0",
+        port=settings.port,
+        certfile=settings.certificate,
+        pkeyfile=settings.key,
+        file_check_interval=CERTIFICATE_SECONDS,
+    )
+    kopf.run(
+        registry=registry,
+        settings=kopf_settings,
+        memories=cast(Any, NoMemories()),
+        standalone=True,
+        clusterwide=True,
+        liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
+    )
+
+
+def main() -> None:
+    settings = Settings.from_environment()
+    kopf.configure(log_format=kopf.LogFormat.JSON, debug=False, verbose=None, quiet=None)
+    logging.getLogger().setLevel(settings.log_level.upper())
+    # Until kopf puts its own in place: the first process of a container has no default that would end it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    asyncio.run(wait_for_kinds(load_config()))
+    run(settings)
+
+
+if __name__ == "__main__":
+    main()

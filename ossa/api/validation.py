@@ -1,0 +1,194 @@
+"""What an object itself proves wrong, in words that name the field and say what to do.
+
+What depends on other objects (an agent, a service account that the namespace allows) is no problem here but a
+condition: it may be right tomorrow.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from ossa.api.agent import HANDLER, AgentSpec, Runtime
+from ossa.api.artifact import REFERENCE_KEY
+from ossa.api.base import DNS_LABEL, DNS_SUBDOMAIN, DURATION
+from ossa.api.execution import ExecutionSpec
+from ossa.api.podtemplate import pod_template_problems
+from ossa.api.schema import joined_path, schema_problems
+
+Spec = TypeVar("Spec", bound=BaseModel)
+
+# Bytes of JSON. An Execution carries its inputs twice (as given, and with defaults filled in) and stays below
+# 100 KiB; a Workflow shares a ControllerRevision with its agents, and etcd takes 1.5 MiB.
+EXECUTION_INPUTS_LIMIT = 24 * 1024
+AGENT_LIMIT = 64 * 1024
+WORKFLOW_LIMIT = 256 * 1024
+
+_PATTERNS = {
+    DNS_LABEL: "must be lower case letters, digits and '-', and begin and end with a letter or digit",
+    DNS_SUBDOMAIN: "must be lower case letters, digits, '-' or '.', and begin and end with a letter or digit",
+    DURATION: "must be a duration such as 30s, 5m or 1h30m",
+    HANDLER: "must be module:function, e.g. rules:run",
+}
+_TYPES = {
+    "string_type": "must be text; put it in quotes",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "missing": "is required; add it",
+    "extra_forbidden": "is not a field that is known here; remove it",
+}
+
+
+class InvalidSpecError(ValueError):
+    """A spec that is not of its model; `problems` has one text a field."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def parse_spec(model: type[Spec], value: object) -> Spec:
+    """A spec as its model. Raises `InvalidSpecError` with all that is wrong, one text a field."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise InvalidSpecError(list(dict.fromkeys(map(_described, details)))) from error
+
+
+def agent_problems(spec: AgentSpec) -> list[str]:
+    """What is wrong with an Agent beyond the shape of its fields; empty where nothing is."""
+    return [
+        *_size_problem(spec, limit=AGENT_LIMIT),
+        *_repeated([c.name for c in spec.capabilities], "spec.capabilities"),
+        *_capability_problems(spec),
+        *_runtime_problems(spec.runtime),
+    ]
+
+
+def workflow_size_problems(spec: BaseModel) -> list[str]:
+    """Whether a Workflow is too large to be kept in a revision."""
+    return list(_size_problem(spec, limit=WORKFLOW_LIMIT))
+
+
+def execution_problems(spec: ExecutionSpec) -> list[str]:
+    """What is wrong with an Execution beyond the shape of its fields; empty where nothing is."""
+    problems = [
+        f"{joined_path(('spec', 'inputs', *path))}: an artifact may not come in from outside "
+        f"({REFERENCE_KEY!r} is written by tasks alone); pass the value itself, or where it lies"
+        for path in _reference_paths(spec.inputs)
+    ]
+    size = _json_size(spec.inputs)
+    if size > EXECUTION_INPUTS_LIMIT:
+        problems.append(
+            f"spec.inputs: is {size} bytes of JSON, and at most {EXECUTION_INPUTS_LIMIT} are taken; "
+            "pass where the data lies, and let the first task fetch it"
+        )
+    return problems
+
+
+def unchanged_problems(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """An Execution's spec is what was asked for: it never changes."""
+    return [
+        f"spec.{name}: an Execution may not be changed; create another one"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _capability_problems(spec: AgentSpec) -> Iterator[str]:
+    for number, capability in enumerate(spec.capabilities):
+        where = f"spec.capabilities[{number}]"
+        for field, schema in (
+            ("inputSchema", capability.input_schema),
+            ("outputSchema", capability.output_schema),
+        ):
+            if schema is not None:
+                yield from schema_problems(schema, f"{where}.{field}")
+
+
+def _runtime_problems(runtime: Runtime) -> Iterator[str]:
+    if (runtime.handler is None) == (runtime.container is None):
+        yield ("spec.runtime: set exactly one of handler (module:function) and container (an image of your own)")
+    if runtime.image is not None and runtime.handler is None:
+        yield "spec.runtime.image: is the worker image of a handler; set spec.runtime.container.image instead"
+    if runtime.pod_template is not None:
+        yield from pod_template_problems(runtime.pod_template, "spec.runtime.podTemplate")
+
+
+def _repeated(names: list[str], where: str) -> Iterator[str]:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            yield f"{where}[{number}].name: '{name}' is there already; give each its own name"
+
+
+def _json_size(value: object) -> int:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _size_problem(spec: BaseModel, *, limit: int) -> Iterator[str]:
+    size = _json_size(spec.model_dump(by_alias=True, exclude_none=True, mode="json"))
+    if size > limit:
+        yield f"spec: is {size} bytes of JSON, and at most {limit} are taken; shorten schemas or inputs"
+
+
+def _reference_paths(value: object) -> Iterator[tuple[str | int, ...]]:
+    """Where objects claim to be a reference to an artifact, at any depth."""
+    waiting: list[tuple[tuple[str | int, ...], object]] = [((), value)]
+    while waiting:
+        path, part = waiting.pop()
+        if isinstance(part, dict):
+            if REFERENCE_KEY in part:
+                yield path
+            waiting += [((*path, str(key)), item) for key, item in part.items()]
+        elif isinstance(part, list):
+            waiting += [((*path, index), item) for index, item in enumerate(part)]
+
+
+def _described(error: ErrorDetails) -> str:
+    location = list(error["loc"])
+    if location and location[-1] in ("int", "str"):  # which member of a union it was tried as
+        return f"{joined_path(['spec', *location[:-1]])}: must be a whole number, or text such as 500m or 256Mi"
+    return f"{joined_path(['spec', *location])}: {_message(error)}"
+
+
+def _message(error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _TYPES:
+        return _TYPES[kind]
+    if kind == "literal_error":
+        return _choice(str(context["expected"]), error["input"])
+    if kind == "string_pattern_mismatch":
+        wanted = _PATTERNS.get(str(context["pattern"]), f"must match {context['pattern']}")
+        return f"{wanted}, not {_shown(error['input'])}"
+    if kind == "string_too_long":
+        return f"is {len(str(error['input']))} characters long, and at most {context['max_length']} are taken"
+    if kind == "string_too_short":
+        return f"must be at least {context['min_length']} characters long"
+    if kind == "too_long":
+        return f"has {context['actual_length']} items, and at most {context['max_length']} are taken"
+    if kind == "too_short":
+        return f"must have at least {context['min_length']} item"
+    return error["msg"]
+
+
+def _choice(expected: str, given: object) -> str:
+    known = [name.strip(" '") for name in expected.replace(" or ", ",").split(",")]
+    near = difflib.get_close_matches(str(given), known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return f"must be one of {', '.join(known)}, not {_shown(given)}{hint}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
