@@ -1,0 +1,91 @@
+"""Everything that a decision is made from. The controllers gather it; the engine only reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ossa.api.artifact import ArtifactRef
+from ossa.api.execution import Execution
+from ossa.engine.revision import CompiledRevision
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """What matters of a pod. Container fields are those of `main`."""
+
+    name: str
+    uid: str
+    task: str
+    attempt: int
+    phase: str
+    created_at: datetime
+    deleting: bool = False
+    exit_code: int | None = None  # set when `main` has terminated
+    terminated_reason: str | None = None  # OOMKilled, Error, Completed, ContainerCannotRun, StartError, …
+    message: str | None = None  # the termination message of `main`
+    waiting_reason: str | None = None  # ErrImagePull, ImagePullBackOff, CreateContainerConfigError, …
+    waiting_message: str | None = None
+    pod_reason: str | None = None  # status.reason of the pod: Evicted, NodeLost, …
+    pod_message: str | None = None
+    unschedulable: str | None = None  # message of the condition PodScheduled=False
+    containers: int = 1
+    input_json: str = "{}"  # the input that it was given
+
+    @property
+    def ended(self) -> bool:
+        """Whether `main` will not run any more."""
+        return self.exit_code is not None or self.phase in ("Succeeded", "Failed")
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether `main` ended well."""
+        return self.exit_code == 0 or (self.exit_code is None and self.phase == "Succeeded")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowView:
+    """The Workflow's status; `current` where its observedGeneration is its generation."""
+
+    phase: str
+    revision: str | None
+    message: str | None
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which the artifact service was down; `end` is None while it still is."""
+
+    start: datetime
+    end: datetime | None
+
+
+def _none_issued(_reference: ArtifactRef, _pod_uid: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One Execution and what is known of the world around it.
+
+    workflow: None where it was not found; looked at while the Execution is Pending.
+    revision: the one of status.revision, or while Pending the one that the workflow has published. None in a
+        running Execution means that it was looked for and is gone, or does not compile: the Execution then fails.
+    pods: all pods of this Execution, by name.
+    in_flight: names of pods whose creation was asked for and that the watch has not shown yet.
+    refused: by pod name, the API server's words on refusing to create it (403, 422).
+    log_tails: fetched logs, by pod name; "" where there are none.
+    issued: whether the artifact service issued a reference to the pod with this UID of this Execution.
+    """
+
+    execution: Execution
+    workflow: WorkflowView | None = None
+    revision: CompiledRevision | None = None
+    pods: Mapping[str, PodView] = field(default_factory=dict)
+    in_flight: frozenset[str] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    log_tails: Mapping[str, str] = field(default_factory=dict)
+    outages: tuple[Outage, ...] = ()
+    issued: Callable[[ArtifactRef, str], bool] = _none_issued
