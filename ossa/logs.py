@@ -7,9 +7,12 @@ import logging
 from datetime import UTC, datetime
 from typing import TextIO
 
+# What every record has; the rest came by `extra=`.
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
+
 
 class JSONLines(logging.Formatter):
-    """A record as one line of JSON; `extra` is added to every record."""
+    """A record as one line of JSON; `extra` of the constructor is added to every record."""
 
     def __init__(self, **extra: str | int) -> None:
         super().__init__()
@@ -23,6 +26,7 @@ class JSONLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **self._extra,
+            **{key: value for key, value in record.__dict__.items() if key not in _OWN},
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

@@ -16,6 +16,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "ossa"
 LABEL_EXECUTION = "ossa.dev/execution"
+LABEL_EXECUTION_UID = "ossa.dev/execution-uid"  # names come again, UIDs do not
 LABEL_WORKFLOW = "ossa.dev/workflow"
 LABEL_TASK = "ossa.dev/task"
 LABEL_AGENT = "ossa.dev/agent"

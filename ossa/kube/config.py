@@ -20,9 +20,22 @@ class KubeConfig:
     """What a client needs. `token` is asked for at each request, because projected tokens are renewed on disk."""
 
     server: str
-    ssl: ssl.SSLContext | bool
     token: Callable[[], str | None]
     namespace: str
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    verify: bool = True
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """For connections to `server`."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.cert_file:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
 
 
 def load_config(context: str | None = None) -> KubeConfig:
@@ -41,7 +54,7 @@ def _in_cluster() -> KubeConfig:
     host = f"[{host}]" if ":" in host else host
     return KubeConfig(
         server=f"https://{host}:{port}",
-        ssl=ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt")),
+        ca_file=str(SERVICE_ACCOUNT / "ca.crt"),
         token=lambda: (SERVICE_ACCOUNT / "token").read_text().strip(),
         namespace=(SERVICE_ACCOUNT / "namespace").read_text().strip(),
     )
@@ -66,17 +79,10 @@ def _from_kubeconfig(context: str | None) -> KubeConfig:
 
     return KubeConfig(
         server=str(found.host).rstrip("/"),
-        ssl=_ssl_context(found.ssl_ca_cert, found.cert_file, found.key_file, verify=bool(found.verify_ssl)),
+        ca_file=found.ssl_ca_cert,
+        cert_file=found.cert_file,
+        key_file=found.key_file,
+        verify=bool(found.verify_ssl),
         token=token,
         namespace=str(chosen["context"].get("namespace") or "default"),
     )
-
-
-def _ssl_context(ca: str | None, cert: str | None, key: str | None, *, verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca)
-    if cert:
-        context.load_cert_chain(cert, key)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

@@ -1,0 +1,137 @@
+"""Agent: Accepted (the spec makes sense) and Ready (a task can run on it now)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import kopf
+
+from controllers.cache import Key, ObjectCache, key_of
+from controllers.loop import Loop
+from controllers.settings import Settings
+from controllers.shipped import handler_problem
+from ossa.api.agent import AgentSpec, AgentStatus
+from ossa.api.base import Condition, set_condition
+from ossa.api.contract import ANNOTATION_SERVICE_ACCOUNTS, DEFAULT_SERVICE_ACCOUNT, GROUP, VERSION
+from ossa.api.validation import InvalidSpecError, agent_problems, parse_spec
+from ossa.engine.clock import to_text
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, NotFound
+from ossa.kube.status import write_status
+
+log = logging.getLogger(__name__)
+
+JSONObject = dict[str, Any]
+# Status, reason, message of a condition.
+_Verdict = tuple[Literal["True", "False"], str, str]
+# How soon an agent that waits for a change of its namespace is looked at again.
+RECHECK_SECONDS = 30.0
+
+
+class AgentController:
+    """Judges agents, and tells whoever depends on one when it changes."""
+
+    def __init__(
+        self, api: ApiClient, settings: Settings, cache: ObjectCache, *, changed: Callable[[Key], None]
+    ) -> None:
+        self._api = api
+        self._settings = settings
+        self._cache = cache
+        self._changed = changed
+        self.loop: Loop[Key] = Loop("Agent", self.reconcile)
+
+    def register(self, registry: kopf.OperatorRegistry) -> None:
+        """The kopf handler: keep the object, queue its key."""
+
+        @kopf.on.event(GROUP, VERSION, "agents", registry=registry)
+        async def agent_seen(event: kopf.RawEvent, **_: Any) -> None:
+            self.seen(event["type"], dict(event["object"]))
+
+    def seen(self, kind: str | None, item: JSONObject) -> None:
+        """An event of the watch; `kind` is None for what was there already."""
+        if kind == "DELETED":
+            self._cache.drop(item)
+        elif not self._cache.put(item):
+            return
+        self.loop.queue.add(key_of(item))
+        self._changed(key_of(item))
+
+    async def reconcile(self, key: Key) -> None:
+        """Looks at an agent and writes what was found."""
+        item = self._cache.get(key)
+        if item is None or item["metadata"].get("deletionTimestamp"):
+            return
+        found = await self._judge(item, to_text(datetime.now(UTC)))
+        try:
+            written = await write_status(
+                self._api, paths.ossa("agents", key.namespace, key.name), item, found.to_json()
+            )
+        except NotFound:
+            return
+        if written is not None and self._cache.put(written):
+            self._changed(key)
+
+    async def _judge(self, item: JSONObject, now: str) -> AgentStatus:
+        image, ready = None, None
+        try:
+            spec = parse_spec(AgentSpec, item["spec"])
+        except InvalidSpecError as error:
+            accepted: _Verdict = ("False", "InvalidSpec", "; ".join(error.problems))
+        else:
+            image = image_of(spec, self._settings.worker_image)
+            accepted = await self._accepted(spec, item["metadata"]["namespace"])
+            ready = self._ready(spec) if accepted[0] == "True" else None
+        if accepted[1] == "ServiceAccountNotAllowed":
+            self.loop.queue.add_after(key_of(item), RECHECK_SECONDS)
+        ready = ready or ("False", "NotAccepted", accepted[2])
+        return _status(item, image=image, verdicts={"Accepted": accepted, "Ready": ready}, now=now)
+
+    async def _accepted(self, spec: AgentSpec, namespace: str) -> _Verdict:
+        problems = agent_problems(spec)
+        if problems:
+            return "False", "InvalidSpec", "; ".join(problems)
+        account = spec.runtime.service_account_name
+        if account is None or account == DEFAULT_SERVICE_ACCOUNT:
+            return "True", "Accepted", "the spec makes sense"
+        home = await self._api.get(paths.core("namespaces", name=namespace))
+        listed = (home["metadata"].get("annotations") or {}).get(ANNOTATION_SERVICE_ACCOUNTS, "")
+        if account in {name.strip() for name in listed.split(",")}:
+            return "True", "Accepted", "the spec makes sense"
+        return (
+            "False",
+            "ServiceAccountNotAllowed",
+            f"spec.runtime.serviceAccountName: {account!r} is not allowed in namespace {namespace!r}; whoever governs "
+            f"the namespace lists it in its annotation {ANNOTATION_SERVICE_ACCOUNTS}",
+        )
+
+    def _ready(self, spec: AgentSpec) -> _Verdict:
+        handler = spec.runtime.handler
+        if handler is None:
+            return "True", "Ready", "its container is run as it is"
+        if spec.runtime.image is not None and spec.runtime.image != self._settings.worker_image:
+            return "True", "Ready", f"the handler {handler} is looked for in {spec.runtime.image} when a task runs"
+        problem = handler_problem(self._settings.agents_path, handler)
+        if problem is not None:
+            return "False", "HandlerNotFound", f"spec.runtime.handler: {problem}"
+        return "True", "Ready", f"the handler {handler} is in the worker image"
+
+
+def image_of(spec: AgentSpec, worker_image: str) -> str:
+    """The image that the agent's pods run."""
+    if spec.runtime.container is not None:
+        return spec.runtime.container.image
+    return spec.runtime.image or worker_image
+
+
+def _status(item: JSONObject, *, image: str | None, verdicts: dict[str, _Verdict], now: str) -> AgentStatus:
+    generation = item["metadata"]["generation"]
+    conditions = list(AgentStatus.model_validate(item.get("status") or {}).conditions)
+    for kind, (status, reason, message) in verdicts.items():
+        condition = Condition(
+            type=kind, status=status, reason=reason, message=message[:4096], observed_generation=generation
+        )
+        conditions = set_condition(conditions, condition, now)
+    return AgentStatus(observed_generation=generation, image=image, ready=verdicts["Ready"][0], conditions=conditions)

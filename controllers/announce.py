@@ -1,0 +1,52 @@
+"""Kubernetes Events: what `kubectl describe` shows of what happened."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, ApiError
+
+log = logging.getLogger(__name__)
+
+COMPONENT = "ossa-reconciler"
+MESSAGE_MAX = 1024  # the API server's bound
+
+
+async def announce(
+    api: ApiClient, item: dict[str, Any], *, kind: Literal["Normal", "Warning"], reason: str, message: str
+) -> None:
+    """Tells of `item` once. An event that cannot be written is logged: the status holds what matters."""
+    metadata = item["metadata"]
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{metadata['name'][:200]}.{uuid4().hex[:16]}",
+            "namespace": metadata["namespace"],
+        },
+        "involvedObject": {
+            "apiVersion": item["apiVersion"],
+            "kind": item["kind"],
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+        },
+        "type": kind,
+        "reason": reason,
+        "message": message[:MESSAGE_MAX],
+        "source": {"component": COMPONENT},
+        "reportingComponent": COMPONENT,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }
+    try:
+        await api.post(paths.core("events", metadata["namespace"]), event)
+    except ApiError as error:
+        log.warning("event not written", extra={"reason": reason, "error": str(error)})

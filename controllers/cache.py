@@ -1,0 +1,65 @@
+"""The newest state of each object of a kind that this process has seen, from watches and from its own writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+JSONObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Names an object of a kind."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def key_of(item: JSONObject) -> Key:
+    """The key of an object."""
+    return Key(item["metadata"]["namespace"], item["metadata"]["name"])
+
+
+class ObjectCache:
+    """Raw objects by key. An older state never replaces a newer one."""
+
+    def __init__(self) -> None:
+        self._items: dict[Key, JSONObject] = {}
+
+    def get(self, key: Key) -> JSONObject | None:
+        """The object, None where it is not known."""
+        return self._items.get(key)
+
+    def in_namespace(self, namespace: str) -> Iterator[JSONObject]:
+        """The objects of a namespace."""
+        return (item for key, item in list(self._items.items()) if key.namespace == namespace)
+
+    def all(self) -> list[JSONObject]:
+        """All objects."""
+        return list(self._items.values())
+
+    def put(self, item: JSONObject) -> bool:
+        """Keeps `item` where it is news; whether it is (the echo of a write that was kept already is not)."""
+        key = key_of(item)
+        old = self._items.get(key)
+        if old is not None and _version(old) >= _version(item):
+            return False
+        self._items[key] = item
+        return True
+
+    def drop(self, item: JSONObject) -> None:
+        """The object was deleted; a namesake made since then stays."""
+        key = key_of(item)
+        old = self._items.get(key)
+        if old is not None and old["metadata"]["uid"] == item["metadata"]["uid"]:
+            del self._items[key]
+
+
+def _version(item: JSONObject) -> int:
+    # Comparable: documented for all resources served from etcd.
+    return int(item["metadata"]["resourceVersion"])

@@ -1,0 +1,102 @@
+"""Creates the pods that a decision asked for, once each, whatever the API server answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from controllers.settings import Settings
+from ossa.engine.decide import PodRequest
+from ossa.engine.revision import CompiledRevision
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, ApiError, Conflict, NotFound, Refused
+from ossa.kube.pods import PodSettings, build_pod, identity_of
+from ossa.kube.podstore import PodStore
+
+log = logging.getLogger(__name__)
+
+JSONObject = dict[str, Any]
+
+
+class PodCreator:
+    """Remembers what is still to be created until the API server has said yes or no."""
+
+    def __init__(self, api: ApiClient, settings: Settings, pods: PodStore) -> None:
+        self._api = api
+        self._pods = pods
+        self._settings = PodSettings(artifacts_url=settings.artifacts_url)
+        self._wanted: dict[str, dict[str, PodRequest]] = defaultdict(dict)
+        self._refused: dict[str, dict[str, str]] = defaultdict(dict)
+
+    def refused(self, execution: str) -> Mapping[str, str]:
+        """Pod names that the API server refused, with its words."""
+        return self._refused.get(execution, {})
+
+    def want(self, execution: str, requests: Sequence[PodRequest]) -> None:
+        """The status that records these attempts is written: from here on they are in flight."""
+        for request in requests:
+            self._wanted[execution][request.name] = request
+            self._pods.expect(execution, request.name)
+
+    def forget(self, execution: str) -> None:
+        """The Execution is gone or has ended."""
+        self._wanted.pop(execution, None)
+        self._refused.pop(execution, None)
+
+    async def create(self, execution: str, revision: CompiledRevision) -> None:
+        """Asks for all pods that are wanted.
+
+        Raises:
+            ApiError: one may or may not exist now; it stays wanted, and the same name is asked for again.
+        """
+        wanted = list(self._wanted.get(execution, {}).values())
+        results = await asyncio.gather(*(self._create(request, revision) for request in wanted), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _create(self, request: PodRequest, revision: CompiledRevision) -> None:
+        execution, name, namespace = request.identity.uid, request.name, request.identity.namespace
+        task = revision.tasks[request.task]
+        pod = build_pod(
+            name,
+            request.identity,
+            agent_name=task.agent.name,
+            agent=task.agent.spec,
+            image=task.agent.image,
+            capability=task.capability,
+            input_value=request.input,
+            settings=self._settings,
+        )
+        try:
+            made = await self._api.post(paths.core("pods", namespace), pod)
+        except Conflict:
+            adopted = await self._adopt(request)
+            if adopted is None:
+                return
+            made = adopted
+        except (Refused, NotFound) as error:
+            if "exceeded quota" in error.message:
+                # Room may come: the attempt stays wanted and is asked for again with back-off.
+                raise ApiError(429, error.reason, error.message) from error
+            self._refuse(execution, name, error.message)
+            return
+        self._pods.created(execution, name, int(made["metadata"]["resourceVersion"]))
+        self._wanted[execution].pop(name, None)
+
+    async def _adopt(self, request: PodRequest) -> JSONObject | None:
+        """The name is taken: by this very attempt, where an answer was lost, or by something else."""
+        found = await self._api.get(paths.core("pods", request.identity.namespace, request.name))
+        if identity_of(found) == request.identity:
+            return found
+        self._refuse(request.identity.uid, request.name, f"the pod name {request.name} is taken by another pod")
+        return None
+
+    def _refuse(self, execution: str, name: str, message: str) -> None:
+        log.warning("pod refused", extra={"execution": execution, "pod": name, "error": message})
+        self._refused[execution][name] = message
+        self._wanted[execution].pop(name, None)
+        self._pods.unexpect(execution, name)

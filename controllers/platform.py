@@ -1,0 +1,106 @@
+"""Wires the controllers to one API client, one set of caches, and kopf."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import kopf
+
+from controllers.agents import AgentController
+from controllers.cache import Key, ObjectCache
+from controllers.executions import ExecutionController
+from controllers.metrics import Metrics
+from controllers.revisions import Revisions
+from controllers.settings import Settings
+from controllers.workflows import WorkflowController
+from ossa.api.contract import LABEL_MANAGED_BY, MANAGED_BY
+from ossa.kube import paths
+from ossa.kube.client import ApiClient
+from ossa.kube.config import KubeConfig
+from ossa.kube.watch import list_and_watch
+
+log = logging.getLogger(__name__)
+
+
+class Platform:
+    """The reconciler: three controllers, the watch of pods, the watch of the artifact service."""
+
+    def __init__(self, config: KubeConfig, settings: Settings) -> None:
+        self._settings = settings
+        self.metrics = Metrics()
+        self._api = ApiClient(config, observe=self.metrics.request)
+        agents, workflows, executions = ObjectCache(), ObjectCache(), ObjectCache()
+        revisions = Revisions(self._api)
+        self.executions = ExecutionController(
+            self._api, settings, cache=executions, workflows=workflows, revisions=revisions
+        )
+        self.workflows = WorkflowController(
+            self._api,
+            settings,
+            cache=workflows,
+            agents=agents,
+            revisions=revisions,
+            changed=self.executions.workflow_changed,
+        )
+        self.agents = AgentController(self._api, settings, agents, changed=self._agent_changed)
+        self.metrics.follow(self.agents.loop, self.workflows.loop, self.executions.loop)
+
+    def _agent_changed(self, agent: Key) -> None:
+        self.workflows.agent_changed(agent)
+
+    def register(self, registry: kopf.OperatorRegistry) -> None:
+        """The handlers of all kinds."""
+        for controller in (self.agents, self.workflows, self.executions):
+            controller.register(registry)
+
+    async def run(self) -> None:
+        """Everything but kopf; runs until cancelled. What fails here ends the process."""
+        async with self._api, asyncio.TaskGroup() as group:
+            group.create_task(self._watch_pods())
+            group.create_task(self._watch_artifact_service())
+            group.create_task(self.agents.loop.run(2))
+            group.create_task(self.workflows.loop.run(2))
+            group.create_task(self.executions.loop.run(self._settings.workers))
+
+    async def _watch_pods(self) -> None:
+        selector = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY}"}
+        await list_and_watch(self._api, paths.core("pods"), selector, self.executions.pods)
+
+    async def _watch_artifact_service(self) -> None:
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{self._settings.namespace}/endpointslices"
+        selector = {"labelSelector": f"kubernetes.io/service-name={self._settings.artifacts_service}"}
+        await list_and_watch(self._api, path, selector, self.executions.outages)
+
+
+def connection(config: KubeConfig) -> kopf.ConnectionInfo:
+    """The same identity for kopf's own watches."""
+    return kopf.ConnectionInfo(
+        server=config.server,
+        ca_path=config.ca_file,
+        certificate_path=config.cert_file,
+        private_key_path=config.key_file,
+        insecure=not config.verify,
+        token=config.token(),
+        default_namespace=config.namespace,
+    )
+
+
+def registry_of(platform: Platform, config: KubeConfig) -> kopf.OperatorRegistry:
+    """kopf's side: who we are, how it behaves, and the handlers."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def login(**_: Any) -> kopf.ConnectionInfo:
+        return connection(config)
+
+    @kopf.on.startup(registry=registry)
+    def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.scanning.disabled = True  # our kinds are installed before us; no watch of all CRDs
+        settings.posting.enabled = False
+        settings.peering.standalone = True
+        settings.watching.server_timeout = 300
+
+    platform.register(registry)
+    return registry

@@ -1,0 +1,73 @@
+"""The reconciler's settings: one documented tree, read from the environment once and passed in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ossa.store.signing import KeyUnusable, load_key
+
+
+class BadSetting(ValueError):
+    """A setting is missing or makes no sense; names the variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this installation runs."""
+
+    worker_image: str  # the image of agents with a handler and no image of their own
+    artifacts_url: str  # the artifact service as pods reach it
+    artifacts_key: bytes = field(repr=False)  # verifies that the artifact service issued a reference
+    agents_path: Path  # the shipped agents, as they are in the worker image
+    namespace: str  # where the platform itself runs
+    artifacts_service: str = "ossa-artifacts"
+    keep_completed_pods: float = 600.0  # seconds after the end of their execution
+    keep_failed_pods: float = 86400.0
+    workers: int = 8  # executions reconciled at once
+    liveness: str = "http://0.0.0.0:8081/healthz"
+    metrics_port: int = 9090
+
+
+def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from OSSA_* variables.
+
+    Raises:
+        BadSetting: names the variable.
+    """
+    try:
+        key = load_key(_required(environment, "OSSA_ARTIFACTS_KEY_FILE"))
+    except KeyUnusable as error:
+        raise BadSetting(f"OSSA_ARTIFACTS_KEY_FILE: {error}") from error
+    return Settings(
+        worker_image=_required(environment, "OSSA_WORKER_IMAGE"),
+        artifacts_url=_required(environment, "OSSA_ARTIFACTS_URL"),
+        artifacts_key=key,
+        agents_path=Path(environment.get("OSSA_AGENTS_PATH", "agents")),
+        namespace=_required(environment, "OSSA_NAMESPACE"),
+        artifacts_service=environment.get("OSSA_ARTIFACTS_SERVICE", "ossa-artifacts"),
+        keep_completed_pods=_seconds(environment, "OSSA_KEEP_COMPLETED_PODS", 600.0),
+        keep_failed_pods=_seconds(environment, "OSSA_KEEP_FAILED_PODS", 86400.0),
+        liveness=environment.get("OSSA_LIVENESS", "http://0.0.0.0:8081/healthz"),
+        metrics_port=int(_seconds(environment, "OSSA_METRICS_PORT", 9090)),
+    )
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "")
+    if not value:
+        raise BadSetting(f"{name} must be set")
+    return value
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = environment.get(name, "")
+    try:
+        value = float(text) if text else default
+    except ValueError as error:
+        raise BadSetting(f"{name}: {text!r} is not a number") from error
+    if value < 0:
+        raise BadSetting(f"{name}: {text} must not be negative")
+    return value

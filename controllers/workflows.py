@@ -1,0 +1,215 @@
+"""Workflow: Draft until it is valid and its agents are ready, then Published with a revision."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+
+from controllers.agents import image_of
+from controllers.announce import announce
+from controllers.cache import Key, ObjectCache, key_of
+from controllers.loop import Loop
+from controllers.revisions import Revisions
+from controllers.settings import Settings
+from ossa.api.agent import AgentSpec
+from ossa.api.base import Condition, set_condition
+from ossa.api.contract import GROUP, VERSION
+from ossa.api.validation import InvalidSpecError, parse_spec, workflow_size_problems
+from ossa.api.workflow import Task, WorkflowSpec, WorkflowStatus
+from ossa.engine.clock import to_text
+from ossa.engine.graph import workflow_problems
+from ossa.engine.revision import AgentSnapshot, Revision, find_capability
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, NotFound
+from ossa.kube.status import write_status
+
+log = logging.getLogger(__name__)
+
+JSONObject = dict[str, Any]
+MESSAGE_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of a workflow: its problems, what it waits for, the revision where there is neither."""
+
+    invalid: tuple[str, ...] = ()
+    unresolved: tuple[str, ...] = ()
+    withheld: bool = False  # spec.published is false
+    revision: Revision | None = None
+    tasks: int = 0
+
+
+def examine(item: JSONObject, agent_of: Callable[[str], JSONObject | None], worker_image: str) -> Finding:
+    """Pure: what to say of a Workflow, given the Agents of its namespace by name."""
+    try:
+        spec = parse_spec(WorkflowSpec, item["spec"])
+    except InvalidSpecError as error:
+        return Finding(invalid=tuple(error.problems))
+    problems = [*workflow_size_problems(spec), *map(str, workflow_problems(spec))]
+    if problems:
+        return Finding(invalid=tuple(problems), tasks=len(spec.tasks))
+    agents: dict[str, AgentSnapshot] = {}
+    unresolved: list[str] = []
+    for number, task in enumerate(spec.tasks):
+        found = _resolve(task, number, agent_of(task.agent), worker_image)
+        if isinstance(found, str):
+            unresolved.append(found)
+        else:
+            agents[task.agent] = found
+    if unresolved or not spec.published:
+        return Finding(unresolved=tuple(unresolved), withheld=not spec.published, tasks=len(spec.tasks))
+    revision = Revision(
+        workflow=item["metadata"]["name"], version=spec.version, spec=spec, agents=dict(sorted(agents.items()))
+    )
+    return Finding(revision=revision, tasks=len(spec.tasks))
+
+
+def _resolve(task: Task, number: int, agent: JSONObject | None, worker_image: str) -> AgentSnapshot | str:
+    """The agent as it is now, or what is wrong with it."""
+    field = f"spec.tasks[{number}].agent"
+    if agent is None:
+        missing = f"there is no Agent {task.agent!r} in this namespace"
+        return f"{field}: {missing}; apply it, and the workflow is published by itself"
+    metadata, status = agent["metadata"], agent.get("status") or {}
+    if status.get("observedGeneration") != metadata["generation"]:
+        return f"{field}: Agent {task.agent!r} was not looked at yet"
+    if status.get("ready") != "True":
+        ready: JSONObject = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
+        return f"{field}: Agent {task.agent!r} is not ready: {ready.get('message', 'unknown')}"
+    spec = parse_spec(AgentSpec, agent["spec"])
+    if find_capability(spec, task.capability) is None:
+        held = ", ".join(capability.name for capability in spec.capabilities)
+        lacking = f"Agent {task.agent!r} has no capability {task.capability!r}"
+        return f"spec.tasks[{number}].capability: {lacking}; it has {held}"
+    return AgentSnapshot(
+        name=task.agent,
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        image=image_of(spec, worker_image),
+        spec=spec,
+    )
+
+
+def status_of(item: JSONObject, finding: Finding, *, revision: str | None, now: str) -> WorkflowStatus:
+    """Pure: the status that tells of `finding`. `revision` is what Executions started now will run."""
+    generation = item["metadata"]["generation"]
+    message = _message(finding)
+    published = message is None
+    conditions = list(WorkflowStatus.model_validate(item.get("status") or {}).conditions)
+    for kind, status, reason, text in _conditions(finding, message):
+        condition = Condition(
+            type=kind,
+            status="True" if status else "False",
+            reason=reason,
+            message=text[:4096],
+            observed_generation=generation,
+        )
+        conditions = set_condition(conditions, condition, now)
+    return WorkflowStatus(
+        observed_generation=generation,
+        phase="Published" if published else "Draft",
+        revision=revision,
+        tasks=finding.tasks,
+        message=message,
+        conditions=conditions,
+    )
+
+
+def _message(finding: Finding) -> str | None:
+    parts = finding.invalid or finding.unresolved
+    if parts:
+        return "; ".join(parts)[:MESSAGE_MAX]
+    return "spec.published is false; set it to true to publish" if finding.withheld else None
+
+
+def _conditions(finding: Finding, message: str | None) -> list[tuple[str, bool, str, str]]:
+    invalid, unresolved = "; ".join(finding.invalid), "; ".join(finding.unresolved)
+    return [
+        ("Valid", not invalid, "InvalidSpec" if invalid else "Valid", invalid or "the spec makes sense"),
+        (
+            "Resolved",
+            not (invalid or unresolved),
+            "NotExamined" if invalid else "Unresolved" if unresolved else "Resolved",
+            invalid or unresolved or "all agents are there and ready",
+        ),
+        ("Published", message is None, "Draft" if message else "Published", message or "Executions can start"),
+    ]
+
+
+class WorkflowController:
+    """Keeps a workflow's status true to its spec and to the agents it names."""
+
+    def __init__(  # noqa: PLR0913 - collaborators, all by name
+        self,
+        api: ApiClient,
+        settings: Settings,
+        *,
+        cache: ObjectCache,
+        agents: ObjectCache,
+        revisions: Revisions,
+        changed: Callable[[Key], None],
+    ) -> None:
+        self._api = api
+        self._settings = settings
+        self._cache = cache
+        self._agents = agents
+        self._revisions = revisions
+        self._changed = changed
+        self.loop: Loop[Key] = Loop("Workflow", self.reconcile)
+
+    def register(self, registry: kopf.OperatorRegistry) -> None:
+        """The kopf handler: keep the object, queue its key."""
+
+        @kopf.on.event(GROUP, VERSION, "workflows", registry=registry)
+        async def workflow_seen(event: kopf.RawEvent, **_: Any) -> None:
+            self.seen(event["type"], dict(event["object"]))
+
+    def seen(self, kind: str | None, item: JSONObject) -> None:
+        """An event of the watch; `kind` is None for what was there already."""
+        if kind == "DELETED":
+            self._cache.drop(item)
+        elif not self._cache.put(item):
+            return
+        self.loop.queue.add(key_of(item))
+        self._changed(key_of(item))
+
+    def agent_changed(self, agent: Key) -> None:
+        """Queues the workflows that name the agent."""
+        for item in self._cache.in_namespace(agent.namespace):
+            tasks = (item.get("spec") or {}).get("tasks") or []
+            if any(task.get("agent") == agent.name for task in tasks):
+                self.loop.queue.add(key_of(item))
+
+    async def reconcile(self, key: Key) -> None:
+        """Examines a workflow, publishes its revision and writes what was found."""
+        item = self._cache.get(key)
+        if item is None or item["metadata"].get("deletionTimestamp"):
+            return
+        finding = examine(item, lambda name: self._agents.get(Key(key.namespace, name)), self._settings.worker_image)
+        old = (item.get("status") or {}).get("revision")
+        # A workflow that is a Draft again goes on with its last revision, unless its author withheld it.
+        revision = None if finding.withheld else old
+        if finding.revision is not None:
+            revision = await self._revisions.publish(item, finding.revision)
+        status = status_of(item, finding, revision=revision, now=to_text(datetime.now(UTC)))
+        try:
+            written = await write_status(
+                self._api, paths.ossa("workflows", key.namespace, key.name), item, status.to_json()
+            )
+        except NotFound:
+            return
+        if written is None:
+            return
+        if self._cache.put(written):
+            self._changed(key)
+        if revision is not None and revision != old:
+            await announce(self._api, written, kind="Normal", reason="Published", message=f"published as {revision}")
+            await self._revisions.prune(written, revision)
+        elif status.phase == "Draft" and status.message != (item.get("status") or {}).get("message"):
+            await announce(self._api, written, kind="Warning", reason="Draft", message=status.message or "")
