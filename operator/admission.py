@@ -1,7 +1,7 @@
 """The process ossa-admission: kopf's webhook server with the admission handlers, and nothing that watches.
 
 Settings, from the environment: OSSA_ADMISSION_PORT (9443), OSSA_ADMISSION_CERT_FILE, OSSA_ADMISSION_KEY_FILE (a
-renewed pair is served within seconds), OSSA_HEALTH_PORT (8081), OSSA_LOG_LEVEL (info).
+renewed pair is served within seconds), OSSA_HEALTH_PORT (8081).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ossa.api.contract import GROUP, VERSION
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig, load_config
 from ossa.kube.errors import ApiError
+from ossa.logs import log_to
 
 logger = logging.getLogger("ossa.admission")
 
@@ -39,7 +40,6 @@ class Settings:
     key: str
     port: int = 9443
     health_port: int = 8081
-    log_level: str = "info"
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -49,7 +49,6 @@ class Settings:
             key=os.environ["OSSA_ADMISSION_KEY_FILE"],
             port=int(os.environ.get("OSSA_ADMISSION_PORT", "9443")),
             health_port=int(os.environ.get("OSSA_HEALTH_PORT", "8081")),
-            log_level=os.environ.get("OSSA_LOG_LEVEL", "info"),
         )
 
 
@@ -152,8 +151,9 @@ def run(settings: Settings) -> None:
 
 def main() -> None:
     settings = Settings.from_environment()
-    kopf.configure(log_format=kopf.LogFormat.JSON, debug=False, verbose=None, quiet=None)
-    logging.getLogger().setLevel(settings.log_level.upper())
+    log_to(sys.stderr)
+    # One line a probe and a review is noise; what was refused is told to the person who asked.
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     # Until kopf puts its own in place: the first process of a container has no default that would end it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     asyncio.run(wait_for_kinds(load_config()))

@@ -18,6 +18,8 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- define "ossa.podSpec" -}}
 {{- $root := index . 0 -}}
 serviceAccountName: ossa-{{ index . 1 }}
+# They would put OSSA_ARTIFACTS_PORT=tcp://… and the like into the environment.
+enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
   runAsUser: 65532
