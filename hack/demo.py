@@ -44,9 +44,7 @@ def main() -> None:
     name = time.strftime("demo-%Y%m%d-%H%M%S", time.gmtime())
     reports = Path(".dev") / "reports" / name
     run([kubectl, "apply", "-f", "manifests/samples/"], "agents, workflows and two executions, in any order")
-    run(
-        [ossa, "run", "data-pipeline", "--name", name, "--watch"], "one more execution, watched until it ends"
-    )
+    run([ossa, "run", "data-pipeline", "--name", name, "--watch"], "one more execution, watched until it ends")
     run([kubectl, "get", "executions"], "what has run")
     run([ossa, "tasks", name], "its tasks")
     run([ossa, "download", name, "--to", str(reports)], "its report")

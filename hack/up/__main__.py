@@ -24,7 +24,7 @@ def down() -> None:
 
 
 def kubeconfig() -> None:
-    """What to type to use the cluster; nothing else on standard output, so `eval $(make -s kubeconfig)` works."""
+    """What to type to use the cluster, and nothing else, so that `eval "$(make -s kubeconfig)"` works."""
     if not paths.KUBECONFIG.is_file():
         raise Failure("there is no cluster of this checkout: run `make up` first")
     print(f"export KUBECONFIG={paths.KUBECONFIG}")

@@ -7,21 +7,37 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from . import machine, paths
+from . import leftovers, paths
 from .steps import Failure, Job
 
 SUITE = "bookworm"
 _PACKAGES = ("python3", "python3-venv", "ca-certificates")
 _RECIPE = "1"  # raise it when this file makes another image of the same packages
-_DROPPED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale",
-            "usr/share/info", "var/log", "usr/share/i18n")  # fmt: skip
+_DROPPED = (
+    "var/cache/apt",
+    "var/lib/apt/lists",
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/info",
+    "var/log",
+    "usr/share/i18n",
+)
 
 
 def buildah(*arguments: str) -> list[str]:
     """buildah with its storage in the cache, so that layers outlive the cluster."""
     root = paths.CACHE / "buildah"
-    return ["buildah", "--root", str(root / "root"), "--runroot", str(root / "run"),
-            "--storage-driver", "overlay", *arguments]  # fmt: skip
+    return [
+        "buildah",
+        "--root",
+        str(root / "root"),
+        "--runroot",
+        str(root / "run"),
+        "--storage-driver",
+        "overlay",
+        *arguments,
+    ]
 
 
 def image_id(reference: str) -> str:
@@ -43,8 +59,18 @@ def build(job: Job) -> None:
         archive = _archive(job)
         container = job.run(buildah("from", "scratch")).strip()
         job.run(buildah("add", "--quiet", container, str(archive), "/"))
-        job.run(buildah("config", "--env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                        "--env", "LANG=C.UTF-8", "--cmd", "/bin/sh", container))  # fmt: skip
+        job.run(
+            buildah(
+                "config",
+                "--env",
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "--env",
+                "LANG=C.UTF-8",
+                "--cmd",
+                "/bin/sh",
+                container,
+            )
+        )
         job.run(buildah("commit", "--quiet", "--rm", container, tagged))
     job.run(buildah("tag", tagged, paths.BASE_IMAGE))
 
@@ -54,19 +80,34 @@ def _archive(job: Job) -> Path:
     if archive.is_file():
         return archive
     root = paths.CACHE / "base" / "root"
-    machine.unmount_below(root)
+    leftovers.unmount_below(root)
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
-    job.run(["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", SUITE, root, mirror()],
-            env=_proxy(), sentence="debootstrap could not make the base image")  # fmt: skip
-    machine.unmount_below(root)
+    job.run(
+        ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", SUITE, root, mirror()],
+        env=_proxy(),
+        sentence="debootstrap could not make the base image",
+    )
+    leftovers.unmount_below(root)
     for folder in _DROPPED:
         shutil.rmtree(root / folder, ignore_errors=True)
         (root / folder).mkdir()
     temporary = archive.with_suffix(".new")
     # Device nodes and the like do not belong in an image: a container gets its own /dev.
-    job.run(["tar", "-C", root, "--exclude=./dev/*", "--exclude=./proc/*", "--exclude=./sys/*", "--numeric-owner",
-             "-cf", temporary, "."])  # fmt: skip
+    job.run(
+        [
+            "tar",
+            "-C",
+            root,
+            "--exclude=./dev/*",
+            "--exclude=./proc/*",
+            "--exclude=./sys/*",
+            "--numeric-owner",
+            "-cf",
+            temporary,
+            ".",
+        ]
+    )
     temporary.rename(archive)
     shutil.rmtree(root)
     return archive
@@ -97,13 +138,14 @@ def _deb822(text: str) -> str:
         enabled = fields.get("Enabled", "yes").strip() != "no"
         suites, components = fields.get("Suites", "").split(), fields.get("Components", "").split()
         if enabled and "deb" in fields.get("Types", "").split() and SUITE in suites and "main" in components:
-            return fields["URIs"].split()[0]
+            return str(fields["URIs"].split()[0])
     return ""
 
 
 def _proxy() -> dict[str, str]:
     """debootstrap does not read apt's configuration, where a machine's proxy may be."""
-    answer = subprocess.run(["apt-config", "shell", "PROXY", "Acquire::http::Proxy"], capture_output=True, text=True,
-                            check=False)  # fmt: skip
+    answer = subprocess.run(
+        ["apt-config", "shell", "PROXY", "Acquire::http::Proxy"], capture_output=True, text=True, check=False
+    )
     found = re.search(r"PROXY='([^']+)'", answer.stdout)
     return {"http_proxy": found.group(1)} if found else {}

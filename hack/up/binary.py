@@ -12,11 +12,12 @@ from .steps import Failure, Job
 
 SOURCES = paths.REPO / "hack" / "devcluster"
 VERSION = "1.34.4"
+_MAJOR, _MINOR, _ = VERSION.split(".")
 _PACKAGE = "k8s.io/component-base/version"
 # Without the version, kubectl and client libraries cannot parse what the server says of itself.
 _LDFLAGS = (
-    f"-s -w -X {_PACKAGE}.gitVersion=v{VERSION} -X {_PACKAGE}.gitMajor={VERSION.split('.')[0]}"
-    f" -X {_PACKAGE}.gitMinor={VERSION.split('.')[1]} -X {_PACKAGE}.gitTreeState=clean"
+    f"-s -w -X {_PACKAGE}.gitVersion=v{VERSION} -X {_PACKAGE}.gitMajor={_MAJOR}"
+    f" -X {_PACKAGE}.gitMinor={_MINOR} -X {_PACKAGE}.gitTreeState=clean"
 )
 _FLAGS = ("-trimpath", "-buildvcs=false")
 _ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local"}
@@ -31,8 +32,13 @@ def check() -> None:
 def home(go: Path | None) -> Path:
     version = "unknown"
     if go is not None:
-        answer = subprocess.run([str(go), "env", "GOVERSION", "GOARCH"], capture_output=True, text=True, check=False,
-                                env={**os.environ, **_ENVIRONMENT})
+        answer = subprocess.run(
+            [str(go), "env", "GOVERSION", "GOARCH"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **_ENVIRONMENT},
+        )
         version = answer.stdout
     sources = [f for f in paths.files_of(SOURCES) if f.suffix == ".go" or f.name in {"go.mod", "go.sum"}]
     return paths.CACHE / "devcluster" / paths.digest(sources, version, _LDFLAGS, *_FLAGS, str(_ENVIRONMENT))
@@ -61,6 +67,10 @@ def _build(job: Job, go: Path, package: str, name: str, ldflags: str) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".new")
-    job.run([go, "build", *_FLAGS, "-ldflags", ldflags, "-o", temporary, package], cwd=SOURCES, env=_ENVIRONMENT,
-            sentence=f"{name} could not be compiled")
+    job.run(
+        [go, "build", *_FLAGS, "-ldflags", ldflags, "-o", temporary, package],
+        cwd=SOURCES,
+        env=_ENVIRONMENT,
+        sentence=f"{name} could not be compiled",
+    )
     temporary.rename(target)

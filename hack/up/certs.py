@@ -25,8 +25,8 @@ _CERTIFICATES = {
     "kubelet-server": (f"/CN={NODE}", f"DNS:{NODE},IP:{NODE_IP},IP:127.0.0.1"),
     "kubelet": (f"/O=system:nodes/CN=system:node:{NODE}", ""),
     "kubelet-client": ("/O=system:masters/CN=kube-apiserver-kubelet-client", ""),
-    "controller-manager": ("/CN=system:kube-controller-manager", ""),
-    "scheduler": ("/CN=system:kube-scheduler", ""),
+    "controller-manager": ("/CN=system:kube-controller-manager", "IP:127.0.0.1"),
+    "scheduler": ("/CN=system:kube-scheduler", "IP:127.0.0.1"),
     "proxy": ("/CN=system:kube-proxy", ""),
     "coredns": ("/CN=system:coredns", ""),
     "admin": ("/O=system:masters/CN=ossa-dev-admin", ""),
@@ -36,15 +36,27 @@ _DAYS = "3650"
 
 
 def make(job: Job) -> None:
-    """Make what is missing. A certificate is renamed into place last, so a killed run leaves no half of a pair."""
+    """Make what is missing. A certificate is renamed into place last: a killed run leaves no half pair."""
     paths.PKI.mkdir(parents=True, exist_ok=True)
     paths.PKI.chmod(0o700)
     if not (paths.PKI / "ca.crt").is_file():
         for stale in paths.PKI.iterdir():
             stale.unlink()
         _key(job, "ca")
-        _openssl(job, "req", "-x509", "-new", "-key", _file("ca.key"), "-subj", "/CN=ossa-dev", "-days", _DAYS,
-                 "-out", _file("ca.new"))
+        _openssl(
+            job,
+            "req",
+            "-x509",
+            "-new",
+            "-key",
+            _file("ca.key"),
+            "-subj",
+            "/CN=ossa-dev",
+            "-days",
+            _DAYS,
+            "-out",
+            _file("ca.new"),
+        )
         _file("ca.new").rename(_file("ca.crt"))
     if not _file("sa.key").is_file():
         _openssl(job, "genrsa", "-out", _file("sa.new"), "2048")
@@ -76,8 +88,24 @@ def _issue(job: Job, name: str, subject: str, names: str) -> None:
     if names:
         extensions += f"subjectAltName={names}\n"
     _file(f"{name}.ext").write_text(extensions)
-    _openssl(job, "x509", "-req", "-in", _file(f"{name}.csr"), "-CA", _file("ca.crt"), "-CAkey", _file("ca.key"),
-             "-CAcreateserial", "-days", _DAYS, "-extfile", _file(f"{name}.ext"), "-out", _file(f"{name}.new"))
+    _openssl(
+        job,
+        "x509",
+        "-req",
+        "-in",
+        _file(f"{name}.csr"),
+        "-CA",
+        _file("ca.crt"),
+        "-CAkey",
+        _file("ca.key"),
+        "-CAcreateserial",
+        "-days",
+        _DAYS,
+        "-extfile",
+        _file(f"{name}.ext"),
+        "-out",
+        _file(f"{name}.new"),
+    )
     _file(f"{name}.new").rename(_file(f"{name}.crt"))
     _file(f"{name}.csr").unlink()
     _file(f"{name}.ext").unlink()

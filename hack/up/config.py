@@ -1,4 +1,4 @@
-"""The configuration files of the devcluster's daemons, and the objects that every cluster has from its birth."""
+"""The configuration files of the devcluster's daemons, and the objects that a cluster has from its birth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from . import paths
 from .certs import NODE_IP
-from .machine import BRIDGE, CGROUP, NETWORK
+from .leftovers import BRIDGE, NETWORK
+from .machine import CGROUP
 
 POD_CIDR = "10.244.0.0/16"
 DNS_IP = "10.96.0.10"
@@ -23,8 +24,8 @@ version = 2
 root = {json.dumps(str(paths.CONTAINERD_ROOT))}
 state = {json.dumps(str(paths.CONTAINERD_STATE))}
 disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
-  "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs", "io.containerd.internal.v1.tracing",
-  "io.containerd.tracing.processor.v1.otlp"]
+  "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.internal.v1.tracing", "io.containerd.tracing.processor.v1.otlp"]
 
 [grpc]
 address = "{paths.CONTAINERD_SOCKET}"
@@ -58,12 +59,18 @@ SystemdCgroup = false
 
 def cni() -> str:
     bridge = {
-        "type": "bridge", "bridge": BRIDGE, "isGateway": True, "ipMasq": True, "hairpinMode": True,
+        "type": "bridge",
+        "bridge": BRIDGE,
+        "isGateway": True,
+        "ipMasq": True,
+        "hairpinMode": True,
         "ipam": {
-            "type": "host-local", "dataDir": str(paths.CONTAINERD_STATE / "cni"),
-            "ranges": [[{"subnet": POD_CIDR, "gateway": NODE_IP}]], "routes": [{"dst": "0.0.0.0/0"}],
+            "type": "host-local",
+            "dataDir": str(paths.CONTAINERD_STATE / "cni"),
+            "ranges": [[{"subnet": POD_CIDR, "gateway": NODE_IP}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
         },
-    }  # fmt: skip
+    }
     plugins = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]
     return json.dumps({"cniVersion": "0.4.0", "name": NETWORK, "plugins": plugins}, indent=1)
 
@@ -73,8 +80,11 @@ def kubelet() -> str:
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "address": NODE_IP,
-        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True},
-                           "x509": {"clientCAFile": str(paths.PKI / "ca.crt")}},
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": str(paths.PKI / "ca.crt")},
+        },
         "authorization": {"mode": "Webhook"},
         "tlsCertFile": str(paths.PKI / "kubelet-server.crt"),
         "tlsPrivateKeyFile": str(paths.PKI / "kubelet-server.key"),
@@ -97,24 +107,34 @@ def kubelet() -> str:
         "imageGCLowThresholdPercent": 99,
         "imageMinimumGCAge": "87600h",
         # A laptop's disk is often nearly full, and an eviction would look like a failure of the operator.
-        "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%",
-                         "nodefs.inodesFree": "1%"},
-        "registryPullQPS": 50, "registryBurst": 100,
-        "eventRecordQPS": 100, "eventBurst": 200,
-        "kubeAPIQPS": 100, "kubeAPIBurst": 200,
-        "containerLogMaxSize": "10Mi", "containerLogMaxFiles": 2,
+        "evictionHard": {
+            "memory.available": "50Mi",
+            "nodefs.available": "1%",
+            "imagefs.available": "1%",
+            "nodefs.inodesFree": "1%",
+        },
+        "registryPullQPS": 50,
+        "registryBurst": 100,
+        "eventRecordQPS": 100,
+        "eventBurst": 200,
+        "kubeAPIQPS": 100,
+        "kubeAPIBurst": 200,
+        "containerLogMaxSize": "10Mi",
+        "containerLogMaxFiles": 2,
         "nodeStatusUpdateFrequency": "5s",
         "runtimeRequestTimeout": "5m",
         "shutdownGracePeriod": "0s",
         "healthzBindAddress": "127.0.0.1",
-    }  # fmt: skip
+    }
     return json.dumps(settings, indent=1)
 
 
 def corefile() -> str:
-    resolvers = [
-        line for line in Path("/etc/resolv.conf").read_text().splitlines() if line.split()[:1] == ["nameserver"]
-    ] if Path("/etc/resolv.conf").is_file() else []  # fmt: skip
+    resolvers = (
+        [line for line in Path("/etc/resolv.conf").read_text().splitlines() if line.split()[:1] == ["nameserver"]]
+        if Path("/etc/resolv.conf").is_file()
+        else []
+    )
     forward = "forward . /etc/resolv.conf" if resolvers else "# this machine has no resolver to forward to"
     return f"""\
 .:{DNS_PORT} {{
@@ -143,37 +163,67 @@ def _item(api: str, kind: str, name: str, namespace: str = "", **rest: Any) -> d
 def _dns_objects() -> list[dict[str, Any]]:
     rbac = "rbac.authorization.k8s.io"
     watched = [
-        {"apiGroups": [""], "resources": ["services", "namespaces", "pods", "endpoints"], "verbs": ["list", "watch"]},
+        {
+            "apiGroups": [""],
+            "resources": ["services", "namespaces", "pods", "endpoints"],
+            "verbs": ["list", "watch"],
+        },
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
     ]
     ports = [{"name": f"dns-{p.lower()}", "port": 53, "protocol": p, "targetPort": DNS_PORT} for p in ("UDP", "TCP")]
     slice_ports = [{"name": port["name"], "port": DNS_PORT, "protocol": port["protocol"]} for port in ports]
     return [
         _item(f"{rbac}/v1", "ClusterRole", "system:coredns", rules=watched),
-        _item(f"{rbac}/v1", "ClusterRoleBinding", "system:coredns",
-              roleRef={"apiGroup": rbac, "kind": "ClusterRole", "name": "system:coredns"},
-              subjects=[{"apiGroup": rbac, "kind": "User", "name": "system:coredns"}]),
+        _item(
+            f"{rbac}/v1",
+            "ClusterRoleBinding",
+            "system:coredns",
+            roleRef={"apiGroup": rbac, "kind": "ClusterRole", "name": "system:coredns"},
+            subjects=[{"apiGroup": rbac, "kind": "User", "name": "system:coredns"}],
+        ),
         _item("v1", "Service", "kube-dns", "kube-system", spec={"clusterIP": DNS_IP, "ports": ports}),
-        _item("discovery.k8s.io/v1", "EndpointSlice", "kube-dns-host", "kube-system",
-              metadata={"labels": {"kubernetes.io/service-name": "kube-dns"}}, addressType="IPv4",
-              endpoints=[{"addresses": [NODE_IP], "conditions": {"ready": True}}], ports=slice_ports),
-    ]  # fmt: skip
+        _item(
+            "discovery.k8s.io/v1",
+            "EndpointSlice",
+            "kube-dns-host",
+            "kube-system",
+            metadata={"labels": {"kubernetes.io/service-name": "kube-dns"}},
+            addressType="IPv4",
+            endpoints=[{"addresses": [NODE_IP], "conditions": {"ready": True}}],
+            ports=slice_ports,
+        ),
+    ]
 
 
 def _storage_objects() -> list[dict[str, Any]]:
     default = {"storageclass.kubernetes.io/is-default-class": "true"}
     # Immediate, as kind's class would not be: a claim binds without a pod, and there is one node anyway.
-    found = [_item("storage.k8s.io/v1", "StorageClass", "standard", metadata={"annotations": default},
-                   provisioner="kubernetes.io/no-provisioner", reclaimPolicy="Retain",
-                   volumeBindingMode="Immediate")]  # fmt: skip
+    found = [
+        _item(
+            "storage.k8s.io/v1",
+            "StorageClass",
+            "standard",
+            metadata={"annotations": default},
+            provisioner="kubernetes.io/no-provisioner",
+            reclaimPolicy="Retain",
+            volumeBindingMode="Immediate",
+        )
+    ]
     for number in range(VOLUME_COUNT):
         name = f"ossa-dev-{number}"
         found.append(
-            _item("v1", "PersistentVolume", name, spec={
-                "storageClassName": "standard", "capacity": {"storage": "5Gi"},
-                "accessModes": ["ReadWriteOnce", "ReadWriteMany"], "persistentVolumeReclaimPolicy": "Retain",
-                "hostPath": {"path": str(paths.VOLUMES / name), "type": "Directory"},
-            })  # fmt: skip
+            _item(
+                "v1",
+                "PersistentVolume",
+                name,
+                spec={
+                    "storageClassName": "standard",
+                    "capacity": {"storage": "5Gi"},
+                    "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+                    "persistentVolumeReclaimPolicy": "Retain",
+                    "hostPath": {"path": str(paths.VOLUMES / name), "type": "Directory"},
+                },
+            )
         )
     return found
 

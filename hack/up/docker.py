@@ -28,22 +28,50 @@ def create(job: Job, name: str) -> None:
         job.run(["kind", "export", "kubeconfig", "--name", name, "--kubeconfig", paths.KUBECONFIG])
         job.note = "is there"
         return
-    job.run(["kind", "create", "cluster", "--name", name, "--config", KIND_CONFIG, "--kubeconfig", paths.KUBECONFIG,
-             "--wait", "120s"], sentence="kind could not make a cluster")  # fmt: skip
+    job.run(
+        [
+            "kind",
+            "create",
+            "cluster",
+            "--name",
+            name,
+            "--config",
+            KIND_CONFIG,
+            "--kubeconfig",
+            paths.KUBECONFIG,
+            "--wait",
+            "120s",
+        ],
+        sentence="kind could not make a cluster",
+    )
 
 
 def build(job: Job) -> None:
-    paths.write(paths.DEV / "base-key", images.DOCKER_BASE)
-    for name, reference in images.references(images.DOCKER_BASE).items():
+    for name, reference in images.stage(images.DOCKER_BASE).items():
         known = subprocess.run(["docker", "image", "inspect", reference], capture_output=True, check=False)
         if known.returncode != 0:
-            job.run(["docker", "build", "--target", name, "--tag", reference, "--file", images.DOCKERFILE, paths.REPO],
-                    env={"DOCKER_BUILDKIT": "1"}, sentence=f"the image {name} could not be built")  # fmt: skip
+            job.run(
+                [
+                    "docker",
+                    "build",
+                    "--target",
+                    name,
+                    "--tag",
+                    reference,
+                    "--file",
+                    images.DOCKERFILE,
+                    images.CONTEXT,
+                ],
+                env={"DOCKER_BUILDKIT": "1"},
+                sentence=f"the image {name} could not be built",
+            )
     job.run(["docker", "pull", "--quiet", images.DOCKER_BASE])
     job.run(["docker", "tag", images.DOCKER_BASE, paths.BASE_IMAGE])
 
 
 def load(job: Job, cluster: str) -> None:
     wanted = [paths.BASE_IMAGE, *images.references().values()]
-    job.run(["kind", "load", "docker-image", "--name", cluster, *wanted],
-            sentence="the images could not be loaded into kind")  # fmt: skip
+    job.run(
+        ["kind", "load", "docker-image", "--name", cluster, *wanted],
+        sentence="the images could not be loaded into kind",
+    )

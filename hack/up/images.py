@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,26 +11,51 @@ from pathlib import Path
 from . import base, oci, paths, tools
 from .steps import Job
 
-DOCKERFILE = paths.REPO / "operator" / "Dockerfile"
-_CODE = {"operator": ("ossa", "controllers", "operator", "agents"), "worker": ("ossa", "agents")}
-NAMES = tuple(_CODE)
+CONTEXT = paths.DEV / "context"
+DOCKERFILE = CONTEXT / "operator" / "Dockerfile"
 DOCKER_BASE = "docker.io/library/python:3.11-slim"
+_BUILD_FILES = ("operator/Dockerfile", "operator/Dockerfile.dockerignore")
+_INPUTS = {
+    "operator": ("requirements/operator.txt", "ossa", "controllers", "operator/*.py", "agents"),
+    "worker": ("requirements/worker.txt", "ossa", "agents"),
+}
+NAMES = tuple(_INPUTS)
+_RECORD = paths.DEV / "images.json"
+_TIME = 1_000_000_000  # of every file in an image, because a layer's cache key holds it
 
 
 def _requirements(name: str) -> Path:
     return paths.REPO / "requirements" / f"{name}.txt"
 
 
-def _inputs(name: str) -> list[Path]:
-    code = [paths.REPO / folder for folder in _CODE[name] if folder != "operator"]
-    entries = sorted((paths.REPO / "operator").glob("*.py")) if "operator" in _CODE[name] else []
-    return [DOCKERFILE, _requirements(name), *code, *entries]
-
-
 def sources_there() -> bool:
-    return all(path.exists() for name in NAMES for path in _inputs(name)) and any(
-        (paths.REPO / "operator").glob("*.py")
-    )
+    patterns = {pattern for name in NAMES for pattern in _INPUTS[name]}
+    return all(any(paths.REPO.glob(pattern)) for pattern in patterns)
+
+
+def stage(base_key: str) -> dict[str, str]:
+    """Copy what the images are made of, and name each image by it.
+
+    A copy, so that the name belongs to the content even when someone saves a file during the build.
+    """
+    shutil.rmtree(CONTEXT, ignore_errors=True)
+    if not sources_there():
+        _RECORD.unlink(missing_ok=True)
+        return {}
+    for pattern in {*_BUILD_FILES, *(pattern for name in NAMES for pattern in _INPUTS[name])}:
+        for source in paths.REPO.glob(pattern):
+            for file in paths.files_of(source):
+                copy = CONTEXT / file.relative_to(paths.REPO)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+                copy.chmod(0o755 if file.stat().st_mode & 0o100 else 0o644)
+                os.utime(copy, (_TIME, _TIME))
+    found = {}
+    for name in NAMES:
+        inputs = [file for pattern in (*_BUILD_FILES, *_INPUTS[name]) for file in sorted(CONTEXT.glob(pattern))]
+        found[name] = f"{paths.IMAGES}/{name}:{paths.digest(inputs, base_key)}"
+    paths.write(_RECORD, json.dumps(found))
+    return found
 
 
 def from_environment() -> dict[str, str]:
@@ -38,17 +64,17 @@ def from_environment() -> dict[str, str]:
     return found if all(found.values()) else {}
 
 
-def references(base_key: str = "") -> dict[str, str]:
-    """The full references of the images that belong to the checkout's present content."""
+def references() -> dict[str, str]:
+    """The full references of the images that were staged last."""
     if from_environment():
         return from_environment()
-    if not sources_there():
+    if not _RECORD.is_file():
         return {}
-    base_key = base_key or (paths.DEV / "base-key").read_text()
-    return {name: f"{paths.IMAGES}/{name}:{paths.digest(_inputs(name), base_key)}" for name in NAMES}
+    record: dict[str, str] = json.loads(_RECORD.read_text())
+    return record
 
 
-# --- building without Docker ------------------------------------------------------------------------------------------
+# --- building without Docker -------------------------------------------------------------------------------
 
 
 def _wheelhouse(name: str) -> Path:
@@ -56,14 +82,26 @@ def _wheelhouse(name: str) -> Path:
 
 
 def download_wheels(job: Job) -> None:
-    """Dependencies come through the machine's own pip and its configuration; the build itself needs no network."""
+    """Dependencies come by the machine's pip and its configuration; the build itself needs no network."""
     for name in NAMES:
         requirements = _requirements(name)
         house = _wheelhouse(name)
         if not requirements.is_file() or (house / ".complete").is_file():
             continue
-        job.run([tools.pip(), "download", "--quiet", "--require-hashes", "--only-binary=:all:", "-d", house,
-                 "-r", requirements], sentence=f"pip could not download what {requirements.name} names")  # fmt: skip
+        job.run(
+            [
+                tools.pip(),
+                "download",
+                "--quiet",
+                "--require-hashes",
+                "--only-binary=:all:",
+                "-d",
+                house,
+                "-r",
+                requirements,
+            ],
+            sentence=f"pip could not download what {requirements.name} names",
+        )
         (house / ".complete").touch()
         job.note = f"{job.note} {name}".strip()
         for old in house.parent.glob(f"{name}-*"):
@@ -73,25 +111,40 @@ def download_wheels(job: Job) -> None:
 
 
 def build(job: Job) -> None:
-    paths.write(paths.DEV / "base-key", base.key())
     built = []
-    for name, reference in references(base.key()).items():
+    for name, reference in stage(base.key()).items():
         if base.image_id(reference):
             continue
         job.run(
             base.buildah(
-                "build", "--isolation", "chroot", "--layers", "--pull-never", "--format", "oci", "--target", name,
-                "--build-arg", f"BASE={paths.BASE_IMAGE}", "--ignorefile", f"{DOCKERFILE}.dockerignore",
-                "--volume", f"{_wheelhouse(name)}:/wheels:ro", "--file", str(DOCKERFILE), "--tag", reference,
-                str(paths.REPO),
+                "build",
+                "--isolation",
+                "chroot",
+                "--layers",
+                "--pull-never",
+                "--format",
+                "oci",
+                "--target",
+                name,
+                "--build-arg",
+                f"BASE={paths.BASE_IMAGE}",
+                "--ignorefile",
+                f"{DOCKERFILE}.dockerignore",
+                "--volume",
+                f"{_wheelhouse(name)}:/wheels:ro",
+                "--file",
+                str(DOCKERFILE),
+                "--tag",
+                reference,
+                str(CONTEXT),
             ),
             sentence=f"the image {name} could not be built",
-        )  # fmt: skip
+        )
         built.append(name)
     job.note = f"built {', '.join(built)}" if built else "cached" if sources_there() else "sources not there yet"
 
 
-# --- loading ----------------------------------------------------------------------------------------------------------
+# --- loading -----------------------------------------------------------------------------------------------
 
 
 def load_base(job: Job) -> None:

