@@ -17,10 +17,7 @@ def run(task: Task) -> dict[str, Any]:
     by_rules = {verdict["id"]: verdict for verdict in task.input["ruleVerdicts"]}
     _same_records({record["id"] for record in records}, by_model=set(by_model), by_rules=set(by_rules))
     trust = task.input.get("trustModelFrom", 0.8)
-    rows = [
-        join(record, model=by_model[record["id"]], rules=by_rules[record["id"]], trust=trust)
-        for record in records
-    ]
+    rows = [join(record, model=by_model[record["id"]], rules=by_rules[record["id"]], trust=trust) for record in records]
     metrics = measure(rows)
     task.log.info("joined %d records: %s", len(rows), metrics)
     return {
@@ -37,9 +34,7 @@ def _same_records(known: set[str], *, by_model: set[str], by_rules: set[str]) ->
             raise ValueError(f"{name}: these records are judged or known, but not both: {', '.join(odd[:5])}")
 
 
-def join(
-    record: dict[str, Any], *, model: dict[str, Any], rules: dict[str, Any], trust: float
-) -> dict[str, Any]:
+def join(record: dict[str, Any], *, model: dict[str, Any], rules: dict[str, Any], trust: float) -> dict[str, Any]:
     """One row. Where the two disagree the model wins from the probability `trust` on, else the rules do.
 
     `agree` is null where the rules abstained; then the model decides alone.

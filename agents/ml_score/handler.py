@@ -24,9 +24,7 @@ def run(task: Task) -> dict[str, Any]:
     model.fit([record["scaled"] for record in train], [record["label"] for record in train])
     classes = [str(name) for name in model.classes_]
     probabilities = model.predict_proba([record["scaled"] for record in held_out]).tolist()
-    verdicts = [
-        _verdict(record["id"], classes, row) for record, row in zip(held_out, probabilities, strict=True)
-    ]
+    verdicts = [_verdict(record["id"], classes, row) for record, row in zip(held_out, probabilities, strict=True)]
     truth = [record["label"] for record in held_out]
     most_frequent = Counter(record["label"] for record in train).most_common(1)[0][0]
     metrics = _metrics(truth, [verdict["label"] for verdict in verdicts], probabilities)

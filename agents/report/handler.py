@@ -186,9 +186,7 @@ def _draw_accuracy(axes: Any, report: dict[str, Any]) -> None:
         "model": (metrics["modelAccuracy"], "tab:blue"),
         "combined": (metrics["combinedAccuracy"], "tab:green"),
     }
-    drawn = axes.bar(
-        list(bars), [value for value, _ in bars.values()], color=[colour for _, colour in bars.values()]
-    )
+    drawn = axes.bar(list(bars), [value for value, _ in bars.values()], color=[colour for _, colour in bars.values()])
     axes.bar_label(drawn, fmt="{:.1%}")
     axes.set_ylim(0, 1.1)
     axes.set_ylabel("accuracy")
@@ -203,9 +201,7 @@ def _draw_confusion(axes: Any, report: dict[str, Any]) -> None:
     most = max(max(row) for row in counts)
     for y, row in enumerate(counts):
         for x, count in enumerate(row):
-            axes.text(
-                x, y, str(count), ha="center", va="center", color="white" if count > most / 2 else "black"
-            )
+            axes.text(x, y, str(count), ha="center", va="center", color="white" if count > most / 2 else "black")
     axes.set_xticks(range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("combined verdict")

@@ -27,9 +27,9 @@ class Rule:
         return all(COMPARE[comparison](values[field], limit) for field, comparison, limit in self.tests)
 
 
-# The first rule that fits decides. The limits were set by hand with the whole data set in view, as by an expert
-# who knows the field: on these records they do better than on new ones. Wines are three cultivars of Piedmont:
-# class_0 Barolo, class_1 Grignolino, class_2 Barbera. Tumours are judged by the nuclei of aspirated cells.
+# The first rule that fits decides. The limits were set by hand with the whole data set in view, as by one who
+# knows the field: on these records they do better than on new ones. Wines are three cultivars: class_0
+# Barolo, class_1 Grignolino, class_2 Barbera. Tumours are judged by the nuclei of aspirated cells.
 RULES: dict[str, tuple[Rule, ...]] = {
     "wine": (
         Rule(

@@ -67,9 +67,7 @@ def split(records: list[Record], share: float, *, seed: int) -> tuple[list[Recor
     for label in sorted(by_label):
         group = sorted(by_label[label], key=lambda record: str(record["id"]))
         if len(group) < 2:
-            raise ValueError(
-                f"records: class {label!r} has one record; two are needed to train and to hold one out"
-            )
+            raise ValueError(f"records: class {label!r} has one record; two are needed to train and to hold one out")
         chance.shuffle(group)
         cut = min(max(round(share * len(group)), 1), len(group) - 1)
         held_out += group[:cut]

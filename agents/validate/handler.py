@@ -75,8 +75,7 @@ def problems(record: Any, contract: dict[str, Any]) -> list[dict[str, str]]:
     for name, bounds in contract["values"].items():
         found += _value_problems(name, values.get(name), bounds)
     found += [
-        _reason(name, "unknown", "the contract has no such field")
-        for name in values.keys() - contract["values"].keys()
+        _reason(name, "unknown", "the contract has no such field") for name in values.keys() - contract["values"].keys()
     ]
     return found
 

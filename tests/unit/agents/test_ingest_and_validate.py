@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import Any
 
 import pytest
 
-from tests.unit.agents.conftest import Artifacts, RunAgent
+from ossa.api.contract import TaskIdentity
+from ossa.worker import Task
+from ossa.worker.handler import load_handler
+from tests.unit.agents.conftest import REPO, Artifacts, RunAgent
 
 CHECK_OF = {"missing": "missing", "wrong-type": "type", "out-of-range": "range", "duplicate-id": "duplicate"}
+
+
+def task(given: dict[str, Any]) -> Task:
+    """A task as the SDK hands it to a handler."""
+    identity = TaskIdentity(namespace="default", execution="test", uid="0", workflow="test", task="test")
+    return Task(input=given, identity=identity, log=logging.getLogger("task"))
 
 
 @pytest.mark.parametrize(("dataset", "rows"), [("wine", 178), ("breast_cancer", 569)])
@@ -34,18 +45,23 @@ def test_rejects_nothing_of_an_unspoiled_data_set(run_agent: RunAgent) -> None:
     assert checked["rejected"] == []
 
 
-def test_the_same_seed_spoils_the_same_rows(run_agent: RunAgent, artifacts: Artifacts) -> None:
-    first, again, other = (
-        artifacts.open(run_agent("ingest", {"spoil": 9, "seed": seed}).output) for seed in (1, 1, 2)
-    )
+def test_the_same_seed_spoils_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])  # loading an agent adds its folder
+    ingest = load_handler("ingest:run", REPO / "agents")
+    first, again, other = (ingest(task({"spoil": 9, "seed": seed})) for seed in (1, 1, 2))
     assert first == again
-    assert first["spoiled"] != other["spoiled"]
+    assert first != other
+
+
+def test_one_row_must_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    spoil = load_handler("ingest:spoil", REPO / "agents")
+    with pytest.raises(ValueError, match="spoil: 2 rows cannot be spoiled, the data set has 2"):
+        spoil([{}, {}], 2, seed=1)  # type: ignore[arg-type,call-arg]
 
 
 def test_refuses_a_source_that_is_broken_altogether(run_agent: RunAgent) -> None:
-    records: list[dict[str, Any]] = [
-        {"id": f"wine-{n:04d}", "label": "class_0", "values": {}} for n in range(4)
-    ]
+    records: list[dict[str, Any]] = [{"id": f"wine-{n:04d}", "label": "class_0", "values": {}} for n in range(4)]
     ran = run_agent("validate", {"dataset": "wine", "records": records})
     assert ran.exit_code == 1
     assert ran.message == ""
