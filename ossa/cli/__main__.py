@@ -58,9 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--name", help="name of the execution (default: WORKFLOW-xxxxx)")
     run.add_argument("-w", "--watch", action="store_true", help="watch it until it ends")
-    run.add_argument(
-        "--timeout", type=seconds, metavar="TIME", help="with --watch: how long at most, e.g. 90s, 5m"
-    )
+    run.add_argument("--timeout", type=seconds, metavar="TIME", help="with --watch: how long at most, e.g. 90s, 5m")
 
     watch = commands.add_parser("watch", parents=[common], help="show an execution's progress until it ends")
     watch.add_argument("execution", metavar="EXECUTION")
@@ -69,13 +67,9 @@ def parser() -> argparse.ArgumentParser:
     tasks = commands.add_parser("tasks", parents=[common], help="show where each task of an execution stands")
     tasks.add_argument("execution", metavar="EXECUTION")
 
-    download = commands.add_parser(
-        "download", parents=[common], help="fetch the artifacts of an execution's outputs"
-    )
+    download = commands.add_parser("download", parents=[common], help="fetch the artifacts of an execution's outputs")
     download.add_argument("execution", metavar="EXECUTION")
-    download.add_argument(
-        "--to", type=Path, default=Path(), metavar="DIR", help="folder to write to (default: here)"
-    )
+    download.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="folder to write to (default: here)")
     download.add_argument(
         "--as-service-account",
         default="report-reader",
@@ -112,9 +106,7 @@ async def dispatch(options: argparse.Namespace) -> Exit:
             return await watches.watch(session, options.execution, longest=options.timeout, as_json=as_json)
         if options.command == "download":
             source = downloads.Source(options.system_namespace, options.as_service_account)
-            await downloads.download(
-                session, options.execution, to=options.to, source=source, as_json=as_json
-            )
+            await downloads.download(session, options.execution, to=options.to, source=source, as_json=as_json)
             return Exit.OK
         created = await runs.start(session, options.workflow, name=options.name, inputs=options.input)
         name = str(created["metadata"]["name"])
@@ -150,9 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except aiohttp.ClientError as error:
         message, code = AWAY.format(error=error), Exit.CLUSTER
-    except (
-        BrokenPipeError
-    ):  # `ossa watch x | head`: nobody reads on, and the interpreter must not flush at its end
+    except BrokenPipeError:  # `ossa watch x | head`: nobody reads on, and the interpreter must not flush at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
     except KeyboardInterrupt:

@@ -154,9 +154,7 @@ async def _fetch(session: Session, path: str, *, token: str, source: Source) -> 
         if error.status in (404, 503):
             advice = f". Is the artifact service up? kubectl -n {source.system_namespace} get pods"
         words = problem_detail(error.message).rstrip(".")
-        raise Stop(
-            f"The artifact service did not give the artifact ({error.status}): {words}{advice}"
-        ) from error
+        raise Stop(f"The artifact service did not give the artifact ({error.status}): {words}{advice}") from error
 
 
 def problem_detail(text: str) -> str:
@@ -171,8 +169,8 @@ def problem_detail(text: str) -> str:
 def _check(content: bytes, item: Found) -> None:
     if len(content) != item.ref.size or hashlib.sha256(content).hexdigest() != item.ref.sha256:
         raise Stop(
-            f"outputs.{'.'.join(item.keys)}: the artifact service gave {len(content)} bytes that are not the "
-            f"{item.ref.size} bytes of the reference; nothing was written"
+            f"outputs.{'.'.join(item.keys)}: the size or digest of what the artifact service gave is not that of the "
+            f"reference; it was not written"
         )
 
 

@@ -12,9 +12,7 @@ from ossa.cli.outcome import Exit, Stop
 from ossa.cli.session import Session, get_object
 
 
-async def start(
-    session: Session, workflow: str, *, name: str | None, inputs: Sequence[str]
-) -> dict[str, Any]:
+async def start(session: Session, workflow: str, *, name: str | None, inputs: Sequence[str]) -> dict[str, Any]:
     """Create the Execution; the object. Raises Stop where the workflow or an input does not fit."""
     found = await get_object(session, "Workflow", workflow)
     schema = found.get("spec", {}).get("inputs") or {}

@@ -53,9 +53,7 @@ def parse_execution(found: dict[str, Any]) -> Execution:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise Stop(
-            f"This version of ossa does not understand the Execution: {field}: {first['msg']}"
-        ) from error
+        raise Stop(f"This version of ossa does not understand the Execution: {field}: {first['msg']}") from error
 
 
 async def task_order(session: Session, workflow: str) -> list[str]:

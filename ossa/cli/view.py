@@ -31,9 +31,7 @@ TASK_COLUMNS = ("TASK", "PHASE", "ATTEMPT", "DURATION", "POD", "MESSAGE")
 def is_finished(execution: Execution) -> bool:
     """Whether nothing will change any more: Completed, or Failed and not to be tried again."""
     marks = execution.status.conditions
-    return execution.status.phase == "Completed" or any(
-        m.type == "Finished" and m.status == "True" for m in marks
-    )
+    return execution.status.phase == "Completed" or any(m.type == "Finished" and m.status == "True" for m in marks)
 
 
 def task_rows(execution: Execution, order: Sequence[str], now: datetime) -> list[TaskRow]:
