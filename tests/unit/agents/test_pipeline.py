@@ -192,7 +192,7 @@ def test_greeting_needs_nothing_but_a_shell(name: str, tmp_path: Path) -> None:
 def test_samples_hold_the_shipped_agents_as_they_are() -> None:
     generated = list(yaml.safe_load_all((SAMPLES / "00-agents.yaml").read_text()))
     shipped = [yaml.safe_load(f.read_text()) for f in sorted((REPO / "agents").glob("*/agent.yaml"))]
-    assert generated == shipped, "run `python manifests/generate.py`"
+    assert generated == shipped, "run `make crds`"
 
 
 def test_names_and_references_of_the_samples_fit() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 TARGET = REPO / "manifests" / "samples" / "00-agents.yaml"
-HEAD = "# Generated from agents/*/agent.yaml by `python manifests/generate.py`; edit those.\n"
+HEAD = "# Generated from agents/*/agent.yaml by `make crds`; edit those.\n"
 
 
 def shipped_agents() -> str:
