@@ -22,11 +22,14 @@ from referencing.jsonschema import EMPTY_REGISTRY
 
 from ossa.api.artifact import is_reference
 from ossa.api.base import JSONObject
+from ossa.api.paths import joined_path
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # A value may hold megabytes; a message is for a person (and for a status of an object).
 MESSAGE_MAX_LENGTH = 300
 _MESSAGE_TAIL = 160
+# A default that holds itself (a tree whose branches default to a tree) ends here.
+DEFAULTS_MAX_DEPTH = 16
 _ENDLESS = "the value is nested too deeply, or the schema refers to itself without end"
 
 _ONE_SCHEMA = (
@@ -38,7 +41,6 @@ _SCHEMA_MAPS = ("$defs", "definitions", "dependentSchemas", "patternProperties",
 
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 
-_IDENTIFIER = re.compile(r"[A-Za-z_$][\w$-]*")
 Path = tuple[str | int, ...]
 _Keyword = Callable[[Validator, Any, Any, JSONObject], Iterator[ValidationError] | None]
 
@@ -54,7 +56,7 @@ def schema_problems(schema: JSONObject, path: str) -> list[str]:
             # A broken keyword is reported once by every vocabulary that knows it.
             return list(dict.fromkeys(_meta_problem(error, path) for error in errors))
         return [
-            f"{_joined(path, where)}: {problem}"
+            f"{joined_path(where, path)}: {problem}"
             for where, part in _subschemas(schema)
             for problem in _keyword_problems(part, where, schema)
         ]
@@ -69,11 +71,11 @@ def fill_defaults(schema: JSONObject | None, value: JSONObject) -> JSONObject:
     """
     if schema is None:
         return copy.deepcopy(value)
-    return _filled(schema, value, schema)
+    return _filled(schema, copy.deepcopy(value), schema, DEFAULTS_MAX_DEPTH)
 
 
-def violations(schema: JSONObject | None, value: object, *, limit: int = 3) -> list[str]:
-    """What `value` breaks of `schema`, at most `limit` texts that name the field; empty where it is valid.
+def violations(schema: JSONObject | None, value: object, *, limit: int = 3, name: str = "") -> list[str]:
+    """What `value`, called `name`, breaks of `schema`: at most `limit` texts that name the field; empty where valid.
 
     A reference to an artifact passes any schema: what it refers to is checked where it is opened.
     """
@@ -81,7 +83,7 @@ def violations(schema: JSONObject | None, value: object, *, limit: int = 3) -> l
         return []
     try:
         errors = _LenientValidator(schema, registry=EMPTY_REGISTRY).iter_errors(value)
-        texts = itertools.chain.from_iterable(_violation_texts(error) for error in errors)
+        texts = itertools.chain.from_iterable(_violation_texts(error, name) for error in errors)
         return list(itertools.islice(texts, limit))
     except RecursionError:
         return [_ENDLESS]
@@ -89,30 +91,11 @@ def violations(schema: JSONObject | None, value: object, *, limit: int = 3) -> l
         return [f"the schema refers to {error.ref!r}, which it does not hold"]
 
 
-def joined_path(path: Sequence[str | int]) -> str:
-    """A path within a JSON value for a person: ``records[3].age``."""
-    return _joined("", path)
-
-
-def _joined(prefix: str, path: Sequence[str | int]) -> str:
-    text = prefix
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif _IDENTIFIER.fullmatch(part):
-            text += f".{part}" if text else part
-        else:
-            text += f"[{part!r}]"
-    return text
-
-
 # --- values -------------------------------------------------------------------------------------------------
 
 
 def _lenient(keyword: _Keyword) -> _Keyword:
-    def check(
-        validator: Validator, expected: Any, instance: Any, schema: JSONObject
-    ) -> Iterator[ValidationError]:
+    def check(validator: Validator, expected: Any, instance: Any, schema: JSONObject) -> Iterator[ValidationError]:
         if not is_reference(instance):
             yield from keyword(validator, expected, instance, schema) or ()
 
@@ -125,21 +108,19 @@ _LenientValidator: Any = extend(  # type: ignore[no-untyped-call]
 )
 
 
-def _violation_texts(error: ValidationError) -> Iterator[str]:
+def _violation_texts(error: ValidationError, prefix: str) -> Iterator[str]:
     # anyOf and oneOf say only that nothing fits; the branch that came closest says why.
     error = best_match([error]) or error
     if error.validator == "required":
-        missing = next(
-            name for name in cast(list[str], error.validator_value) if error.message.startswith(repr(name))
-        )
-        yield f"{_joined('', [*error.absolute_path, missing])}: is required, and missing"
+        missing = next(name for name in cast(list[str], error.validator_value) if error.message.startswith(repr(name)))
+        yield f"{joined_path([*error.absolute_path, missing], prefix)}: is required, and missing"
     elif error.validator == "additionalProperties" and error.validator_value is False:
-        yield from _unknown_fields(error)
+        yield from _unknown_fields(error, prefix)
     else:
-        yield _described(error, list(error.absolute_path))
+        yield _described(error, list(error.absolute_path), prefix)
 
 
-def _unknown_fields(error: ValidationError) -> Iterator[str]:
+def _unknown_fields(error: ValidationError, prefix: str) -> Iterator[str]:
     schema = error.schema if isinstance(error.schema, dict) else {}
     known = list(schema.get("properties", {}))
     patterns = list(schema.get("patternProperties", {}))
@@ -148,11 +129,11 @@ def _unknown_fields(error: ValidationError) -> Iterator[str]:
             continue
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known) or 'none'}"
-        yield _shortened(f"{_joined('', [*error.absolute_path, name])}: is not a known field{hint}")
+        yield _shortened(f"{joined_path([*error.absolute_path, name], prefix)}: is not a known field{hint}")
 
 
 def _described(error: ValidationError, path: Sequence[str | int], prefix: str = "") -> str:
-    where = _joined(prefix, path)
+    where = joined_path(path, prefix)
     message = _shortened(error.message)
     return f"{where}: {message}" if where else message
 
@@ -164,8 +145,8 @@ def _shortened(message: str) -> str:
     return f"{message[: MESSAGE_MAX_LENGTH - _MESSAGE_TAIL - 3]} … {message[-_MESSAGE_TAIL:]}"
 
 
-def _filled(schema: JSONObject, value: JSONObject, root: JSONObject) -> JSONObject:
-    filled = copy.deepcopy(value)
+def _filled(schema: JSONObject, filled: JSONObject, root: JSONObject, depth: int) -> JSONObject:
+    """`filled` itself, with its defaults."""
     properties = _followed(schema, root).get("properties")
     for name, part in properties.items() if isinstance(properties, dict) else ():
         if not isinstance(part, dict):
@@ -173,8 +154,8 @@ def _filled(schema: JSONObject, value: JSONObject, root: JSONObject) -> JSONObje
         resolved = _followed(part, root)
         if name not in filled and "default" in {**resolved, **part}:
             filled[name] = copy.deepcopy({**resolved, **part}["default"])
-        if isinstance(filled.get(name), dict) and not is_reference(filled[name]):
-            filled[name] = _filled(resolved, filled[name], root)
+        if depth and isinstance(filled.get(name), dict) and not is_reference(filled[name]):
+            _filled(resolved, filled[name], root, depth - 1)
     return filled
 
 
@@ -184,7 +165,7 @@ def _filled(schema: JSONObject, value: JSONObject, root: JSONObject) -> JSONObje
 def _meta_problem(error: ValidationError, prefix: str) -> str:
     path = list(error.absolute_path)
     if path and path[-1] == "type" and isinstance(error.instance, str):
-        return f"{_joined(prefix, path)}: {error.instance!r} is not a type; types are {', '.join(_TYPES)}"
+        return f"{joined_path(path, prefix)}: {error.instance!r} is not a type; types are {', '.join(_TYPES)}"
     return _described(error, path, prefix)
 
 

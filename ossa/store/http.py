@@ -40,10 +40,10 @@ def middleware(metrics: Metrics) -> Middleware:
             code = error.status
             raise
         except (ConnectionError, ClientError, HttpProcessingError) as error:
-            # The caller went away in the middle; there is nobody to answer.
+            # The caller went away in the middle: nobody hears the answer, and it is no error of ours.
             code = HUNG_UP
             _log.info("%s %s: the caller hung up: %r", request.method, request.path, error)
-            raise
+            return web.Response(status=HUNG_UP)
         finally:
             metrics.in_flight.dec()
             metrics.requests.labels(method, code).inc()

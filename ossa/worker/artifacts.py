@@ -65,7 +65,7 @@ class ArtifactClient:
         self._http.close()
 
     def upload(self, content: File) -> ArtifactRef:
-        """Store the content; the reference to it. Raises ArtifactRefused, and OSError for an unreadable file."""
+        """Store the content; the reference to it. Raises ArtifactRefused; OSError for an unreadable file."""
         size = content.size
         headers = {"Content-Type": content.media_type, "Content-Length": str(size)}
 
@@ -109,9 +109,7 @@ class ArtifactClient:
                 digest.update(chunk)
                 size += len(chunk)
         if (size, digest.hexdigest()) != (ref.size, ref.sha256):
-            raise ArtifactRefused(
-                f"artifact {ref.id} is damaged: its digest or size is not what its reference says"
-            )
+            raise ArtifactRefused(f"artifact {ref.id} is damaged: its digest or size is not what its reference says")
 
     def _headers(self, more: Mapping[str, str]) -> dict[str, str]:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import importlib.util
 import inspect
@@ -22,8 +21,8 @@ Handler = Callable[[Task], object]
 def load_handler(name: str, agents_path: Path | None) -> Handler:
     """The function of ``module:function``.
 
-    ``<agents_path>/<module>/handler.py`` comes first: agents are folders, which need no free package name. Else
-    `module` is imported. Raises HandlerNotFound; what the module itself raises goes through.
+    ``<agents_path>/<module>/handler.py`` comes first: agents are folders, which need no free package
+    name. Else `module` is imported. Raises HandlerNotFound; what the module itself raises goes through.
     """
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
@@ -32,9 +31,7 @@ def load_handler(name: str, agents_path: Path | None) -> Handler:
     module = _load_file(path, module_name) if path and path.is_file() else _import(module_name, path)
     function = getattr(module, function_name, None)
     if not callable(function):
-        raise HandlerNotFound(
-            f"{ENV_HANDLER} is {name!r}, but {module.__file__} has no function {function_name!r}"
-        )
+        raise HandlerNotFound(f"{ENV_HANDLER} is {name!r}, but {module.__file__} has no function {function_name!r}")
     handler: Handler = function
     return handler
 
@@ -43,6 +40,8 @@ def call_handler(handler: Handler, task: Task) -> object:
     """What the handler gives. It may be a coroutine function."""
     result = handler(task)
     if inspect.iscoroutine(result):
+        import asyncio  # noqa: PLC0415 - most handlers need none
+
         return asyncio.run(result)
     return result
 

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from ossa.api.artifact import ArtifactRef, is_reference
 from ossa.api.base import JSONObject
-from ossa.api.schema import joined_path, violations
+from ossa.api.paths import joined_path
+from ossa.worker.checks import problems_of
 from ossa.worker.errors import InvalidInput
 from ossa.worker.task import File
 
@@ -36,9 +37,8 @@ def open_input(
     """
     opener = _Opener(source, folder)
     opened, checked = opener.open(value, ())
-    problems = violations(schema, checked)
-    if problems:
-        raise InvalidInput("; ".join(f"input.{problem}" for problem in problems))
+    if problems := problems_of(checked, schema, "input"):
+        raise InvalidInput(problems)
     if not isinstance(opened, dict):
         raise InvalidInput("the input as a whole is a reference; a task takes a JSON object")
     return opened
@@ -59,9 +59,7 @@ class _Opener:
             return self._opened[ref.id]
         if isinstance(value, dict):
             pairs = {key: self.open(item, (*path, key)) for key, item in value.items()}
-            return {key: pair[0] for key, pair in pairs.items()}, {
-                key: pair[1] for key, pair in pairs.items()
-            }
+            return {key: pair[0] for key, pair in pairs.items()}, {key: pair[1] for key, pair in pairs.items()}
         if isinstance(value, list):
             items = [self.open(item, (*path, index)) for index, item in enumerate(value)]
             return [item[0] for item in items], [item[1] for item in items]
@@ -87,9 +85,7 @@ def _parsed(value: JSONObject, path: tuple[str | int, ...]) -> ArtifactRef:
     except ValidationError as error:
         first = error.errors()[0]
         what = joined_path([str(part) for part in first["loc"]])
-        raise InvalidInput(
-            f"{joined_path(('input', *path))} is no reference: {what}: {first['msg']}"
-        ) from error
+        raise InvalidInput(f"{joined_path(('input', *path))} is no reference: {what}: {first['msg']}") from error
 
 
 def _is_json(media_type: str) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 from ossa.api.artifact import REFERENCE_KEY, ArtifactRef
 from ossa.api.base import JSONObject
 from ossa.api.contract import INLINE_FIELD_LIMIT, OUTPUT_LIMIT
-from ossa.api.schema import joined_path, violations
+from ossa.api.paths import joined_path
+from ossa.worker.checks import problems_of
 from ossa.worker.errors import InvalidOutput
 from ossa.worker.task import File
 
@@ -39,20 +40,15 @@ def _checked(result: object, schema: JSONObject | None) -> Mapping[str, Any]:
     if result is None:
         result = {}
     if not isinstance(result, Mapping):
-        raise InvalidOutput(
-            f"the handler returned {type(result).__name__}; return a dict, or None for an empty one"
-        )
+        raise InvalidOutput(f"the handler returned {type(result).__name__}; return a dict, or None for an empty one")
     plain: JSONObject = {}
     for name, value in result.items():
         if not isinstance(name, str):
-            raise InvalidOutput(
-                f"the output's field {name!r} is {type(name).__name__}; name fields by strings"
-            )
+            raise InvalidOutput(f"the output's field {name!r} is {type(name).__name__}; name fields by strings")
         # As the next task will see it: tuples are arrays, keys are strings, a File is a reference.
         plain[name] = json.loads(_encoded(name, value))
-    problems = violations(schema, plain)
-    if problems:
-        raise InvalidOutput("; ".join(f"output.{problem}" for problem in problems))
+    if problems := problems_of(plain, schema, "output"):
+        raise InvalidOutput(problems)
     return result
 
 
@@ -60,14 +56,11 @@ def _encoded(name: str, value: object) -> bytes:
     try:
         return _text(value, _placeholder)
     except OSError as error:
-        raise InvalidOutput(
-            f"output.{name}: the file {error.filename} cannot be read: {error.strerror}"
-        ) from error
+        raise InvalidOutput(f"output.{name}: the file {error.filename} cannot be read: {error.strerror}") from error
     except RecursionError as error:
         raise InvalidOutput(f"output.{name} is nested too deeply, or holds itself") from error
     except (TypeError, ValueError) as error:
-        where, why = _culprit(value, ("output", name)) or ((f"output.{name}",), str(error))
-        raise InvalidOutput(f"{joined_path(where)} {why}") from error
+        raise InvalidOutput(_explained(value, ("output", name), error)) from error
 
 
 def _text(value: object, of_file: Callable[[File], JSONObject]) -> bytes:
@@ -119,6 +112,14 @@ def _holds_file(value: object) -> bool:
     if isinstance(value, Mapping):
         return any(_holds_file(item) for item in value.values())
     return isinstance(value, list | tuple) and any(_holds_file(item) for item in value)
+
+
+def _explained(value: object, path: tuple[str | int, ...], error: Exception) -> str:
+    try:
+        where, why = _culprit(value, path) or (path, f"is no JSON: {error}")
+    except RecursionError:
+        where, why = path, "is nested too deeply, or holds itself"
+    return f"{joined_path(where)} {why}"
 
 
 def _culprit(value: object, path: tuple[str | int, ...]) -> tuple[tuple[str | int, ...], str] | None:

@@ -7,16 +7,19 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ossa.api.artifact import ArtifactRef
 from ossa.api.contract import ENV_ARTIFACTS_TOKEN, ENV_ARTIFACTS_URL
-from ossa.worker.artifacts import ArtifactClient
 from ossa.worker.contract import Contract
 from ossa.worker.errors import ContractBroken, WorkerError
 from ossa.worker.handler import call_handler, load_handler
 from ossa.worker.inputs import open_input
 from ossa.worker.outputs import encode_output
 from ossa.worker.task import File, Task
+
+if TYPE_CHECKING:
+    from ossa.worker.artifacts import ArtifactClient
 
 
 def run_task(contract: Contract) -> None:
@@ -71,6 +74,9 @@ def _service(contract: Contract, closing: contextlib.ExitStack) -> Callable[[], 
                     f"a value passes by reference, but {ENV_ARTIFACTS_URL} and {ENV_ARTIFACTS_TOKEN} are not "
                     "both set; the operator sets them in a task's pod"
                 )
+            # An HTTP client takes a tenth of a second to import, and many tasks pass small values alone.
+            from ossa.worker.artifacts import ArtifactClient  # noqa: PLC0415
+
             client = ArtifactClient(contract.artifacts_url, contract.artifacts_token_path)
             closing.callback(client.close)
             clients.append(client)

@@ -60,9 +60,10 @@ class File:
 class Task:
     """One attempt of a task.
 
-    `input` is what the workflow gave, checked against the capability's schema. What it refers to is opened: JSON
-    is in place of its reference, anything else is a `File`. `identity.key` is the same when the same attempt is
-    delivered again: a handler that changes the world outside hands it on as an idempotency key.
+    `input` is what the workflow gave, checked against the capability's schema. What it refers to is
+    opened: JSON is in place of its reference, anything else is a `File`. `identity.key` is the same when
+    the same attempt is delivered again: a handler that changes the world outside hands it on as an
+    idempotency key.
     """
 
     input: Mapping[str, Any]
