@@ -18,8 +18,9 @@ from ossa.api.agent import HANDLER, AgentSpec, Runtime
 from ossa.api.artifact import REFERENCE_KEY
 from ossa.api.base import DNS_LABEL, DNS_SUBDOMAIN, DURATION
 from ossa.api.execution import ExecutionSpec
+from ossa.api.paths import joined_path
 from ossa.api.podtemplate import pod_template_problems
-from ossa.api.schema import joined_path, schema_problems
+from ossa.api.schema import schema_problems
 
 Spec = TypeVar("Spec", bound=BaseModel)
 

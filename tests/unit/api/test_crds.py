@@ -11,6 +11,7 @@ import yaml
 
 from ossa.api import crds
 from ossa.api.base import StatusModel
+from ossa.api.crdrules import FIELDS, MODELS, QUANTITY
 
 REPO = Path(__file__).parents[3]
 FOLDERS = [REPO / "crds", REPO / "charts/ossa-crds/files"]
@@ -68,9 +69,7 @@ def test_the_program_writes_the_same_files(tmp_path: Path) -> None:
 
 def test_every_field_is_described() -> None:
     silent = [
-        path
-        for path, node in ALL_NODES
-        if not path.endswith(("[]", "{}", ".metadata")) and not node.get("description")
+        path for path, node in ALL_NODES if not path.endswith(("[]", "{}", ".metadata")) and not node.get("description")
     ]
     assert silent == []
 
@@ -118,7 +117,7 @@ def test_bounds_defaults_and_enums_come_from_the_models() -> None:
     assert at("executions", "status.tasks{}.phase")["enum"][0] == "Pending"
     assert at("executions", "status.startedAt")["format"] == "date-time"
     quantity = at("agents", "spec.runtime.resources.limits{}")
-    assert quantity == {"x-kubernetes-int-or-string": True, "pattern": crds.QUANTITY}
+    assert quantity == {"x-kubernetes-int-or-string": True, "pattern": QUANTITY}
 
 
 def test_lists_under_a_rule_are_bounded() -> None:
@@ -135,8 +134,8 @@ def test_tables_name_fields_that_there_are() -> None:
         for model in models(kind.model)
         for name, info in model.model_fields.items()
     }
-    assert crds.FIELDS.keys() <= fields
-    assert crds.MODELS.keys() <= {field.split(".")[0] for field in fields}
+    assert FIELDS.keys() <= fields
+    assert MODELS.keys() <= {field.split(".")[0] for field in fields}
 
 
 def models(model: type[Any]) -> Iterator[type[Any]]:

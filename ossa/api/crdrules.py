@@ -1,0 +1,110 @@
+"""What only Kubernetes can say of a field: list types, rules in CEL, bounds that a rule's cost is estimated by.
+
+`ossa.api.crds` adds it to the schema that it makes from the models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ossa.api.base import JSONObject
+from ossa.api.workflow import MAX_TASKS
+
+# As apimachinery's resource.Quantity is written.
+QUANTITY = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$"
+
+_RULES = "x-kubernetes-validations"
+
+
+def _rule(rule: str, message: str, **more: str) -> JSONObject:
+    return {"rule": rule, "message": message, **more}
+
+
+def _map_list(key: str) -> JSONObject:
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
+def _probe(*names: str, why: str) -> JSONObject:
+    """Declares fields of a free object, since a CEL rule sees declared fields alone."""
+    return {"properties": {name: {"type": "string", "description": why} for name in names}}
+
+
+_ATOMIC = {"x-kubernetes-list-type": "atomic"}
+_CONDITIONS = _map_list("type")
+
+# What is added to a field, by the name of its model and its own.
+FIELDS: Mapping[str, JSONObject] = {
+    "AgentSpec.capabilities": _map_list("name"),
+    "AgentStatus.conditions": _CONDITIONS,
+    "Capability.inputSchema": {"maxProperties": 64},
+    "Capability.outputSchema": {"maxProperties": 64},
+    "Container.command": _ATOMIC,
+    "Container.args": _ATOMIC,
+    "ResourceRequirements.requests": {"maxProperties": 16},
+    "ResourceRequirements.limits": {"maxProperties": 16},
+    "PodTemplateMetadata.labels": {"maxProperties": 64},
+    "PodTemplateMetadata.annotations": {"maxProperties": 64},
+    "PodTemplate.spec": {
+        **_probe("serviceAccountName", "serviceAccount", why="Refused: set spec.runtime.serviceAccountName."),
+        _RULES: [
+            _rule(
+                "!has(self.serviceAccountName) && !has(self.serviceAccount)",
+                "may not name a service account here; set spec.runtime.serviceAccountName instead",
+            )
+        ],
+    },
+    "WorkflowSpec.inputs": {
+        **_probe("type", why="object."),
+        _RULES: [
+            _rule(
+                "has(self.type) && self.type == 'object'",
+                "must be a JSON Schema of type object; add `type: object`",
+            )
+        ],
+    },
+    "WorkflowSpec.tasks": _map_list("name"),
+    "WorkflowSpec.outputs": {"maxProperties": 100},
+    "WorkflowStatus.conditions": _CONDITIONS,
+    "Task.dependsOn": {"x-kubernetes-list-type": "set"},
+    "Task.input": {"maxProperties": 256},
+    "ExecutionSpec.inputs": {"maxProperties": 256},
+    "ExecutionStatus.tasks": {"maxProperties": MAX_TASKS},
+    "ExecutionStatus.conditions": _CONDITIONS,
+    "Execution.spec": {
+        _RULES: [
+            _rule(
+                "self == oldSelf",
+                "is immutable; create another Execution instead of changing this one",
+            )
+        ]
+    },
+    # So that a new object shows a phase before, or without, the operator.
+    "Agent.status": {"default": {"ready": "Unknown"}},
+    "Workflow.status": {"default": {"phase": "Draft"}},
+    "Execution.status": {"default": {"phase": "Pending"}},
+}
+
+# What is added to a model, by its name.
+MODELS: Mapping[str, JSONObject] = {
+    "Runtime": {
+        _RULES: [
+            _rule(
+                "has(self.handler) != has(self.container)",
+                "set exactly one of handler (module:function) and container (an image of your own)",
+            ),
+            _rule(
+                "!has(self.image) || has(self.handler)",
+                "image is the worker image of a handler; with a container set container.image instead",
+            ),
+        ]
+    },
+    "Task": {
+        _RULES: [
+            _rule(
+                "!has(self.dependsOn) || !(self.name in self.dependsOn)",
+                "a task may not depend on itself; remove its own name from dependsOn",
+                fieldPath=".dependsOn",
+            )
+        ]
+    },
+}

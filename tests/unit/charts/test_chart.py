@@ -1,0 +1,359 @@
+"""The charts as Helm renders them, without a cluster."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from controllers.admission import REVIEWS
+from ossa.api.contract import GROUP, VERSION
+
+REPO = Path(__file__).parents[3]
+OSSA, CRDS = REPO / "charts/ossa", REPO / "charts/ossa-crds"
+COMPONENTS = ("admission", "artifacts", "reconciler")
+OPERATOR = "system:serviceaccount:ossa-system:ossa-reconciler"
+
+
+def helm(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("helm", path=f"{REPO}/.dev/bin:{os.environ['PATH']}")
+    if program is None:
+        pytest.fail("these tests need helm: `make up` brings it into .dev/bin, or install it")
+    answer = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    if check and answer.returncode != 0:
+        pytest.fail(f"helm {arguments[0]} failed: {answer.stderr}")
+    return answer
+
+
+@cache
+def render(*settings: str, chart: Path = OSSA) -> dict[tuple[str, str], dict[str, Any]]:
+    """The objects by kind and name. `settings` are KEY=VALUE, the value in JSON."""
+    options = [part for setting in settings for part in ("--set-json", setting)]
+    text = helm("template", "ossa", chart, "--namespace", "ossa-system", *options).stdout
+    objects = [item for item in yaml.safe_load_all(text) if item]
+    found = {(item["kind"], item["metadata"]["name"]): item for item in objects}
+    assert len(found) == len(objects)
+    return found
+
+
+def of_kind(kind: str, *settings: str) -> list[dict[str, Any]]:
+    return [item for (k, _), item in render(*settings).items() if k == kind]
+
+
+def pod_spec(component: str, *settings: str) -> dict[str, Any]:
+    spec: dict[str, Any] = render(*settings)["Deployment", f"ossa-{component}"]["spec"]["template"]["spec"]
+    return spec
+
+
+def environment(component: str, *settings: str) -> Mapping[str, str]:
+    (container,) = pod_spec(component, *settings)["containers"]
+    return {item["name"]: item.get("value", "") for item in container["env"]}
+
+
+@pytest.mark.parametrize("chart", [OSSA, CRDS], ids=lambda chart: chart.name)
+def test_helm_finds_no_fault(chart: Path) -> None:
+    helm("lint", "--strict", chart)
+
+
+def test_the_kinds_are_those_of_the_models() -> None:
+    found = render(chart=CRDS)
+    files = [yaml.safe_load(path.read_text()) for path in (REPO / "crds").glob("*.yaml")]
+    assert len(found) == len(files) == len(REVIEWS)
+    for expected in files:
+        name = expected["metadata"]["name"]
+        assert found["CustomResourceDefinition", name] == expected
+        assert expected["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_pods_are_hardened(component: str) -> None:
+    spec = pod_spec(component)
+    assert spec["serviceAccountName"] == f"ossa-{component}"
+    assert spec["enableServiceLinks"] is False  # OSSA_ARTIFACTS_PORT would otherwise be a setting of the service
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == spec["securityContext"]["fsGroup"] == 65532
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = spec["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["imagePullPolicy"] == "IfNotPresent"
+    assert {"requests", "limits"} <= container["resources"].keys()
+    assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+    ports = {port["name"] for port in container["ports"]}
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        (handler,) = container[probe].keys() & {"httpGet", "tcpSocket"}
+        assert container[probe][handler]["port"] in ports
+    program = Path(container["command"][1]).relative_to("/app")
+    assert (REPO / program).is_file()
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_volumes_are_mounted_and_mounts_have_volumes(component: str) -> None:
+    spec = pod_spec(component)
+    volumes = {volume["name"] for volume in spec["volumes"]}
+    assert {mount["name"] for mount in spec["containers"][0]["volumeMounts"]} == volumes
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_every_component_survives_a_drain(component: str) -> None:
+    budget = render()["PodDisruptionBudget", f"ossa-{component}"]["spec"]
+    deployment = render()["Deployment", f"ossa-{component}"]["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+    assert deployment["selector"]["matchLabels"].items() <= labels.items()
+    # A budget of one that is always needed would block the drain of its node for ever.
+    assert ("minAvailable" in budget) == (deployment["replicas"] > 1)
+    if deployment["replicas"] == 1:
+        assert deployment["strategy"]["type"] == "Recreate"
+
+
+def test_one_admission_replica_can_be_drained() -> None:
+    budget = render("admission.replicas=1")["PodDisruptionBudget", "ossa-admission"]["spec"]
+    assert "minAvailable" not in budget
+    assert of_kind("PodDisruptionBudget", "podDisruptionBudgets.enabled=false") == []
+
+
+def test_our_own_pods_are_no_worker_pods() -> None:
+    for deployment in of_kind("Deployment"):
+        metadata = deployment["spec"]["template"]["metadata"]
+        keys = [*metadata["labels"], *metadata.get("annotations", {})]
+        assert not [key for key in keys if key.startswith(f"{GROUP}/")]
+        assert metadata["labels"]["app.kubernetes.io/managed-by"] != "ossa"
+
+
+def test_settings_reach_the_processes() -> None:
+    settings = (
+        'operator.image="example/operator:1"',
+        'worker.image="example/worker:1"',
+        "reconciler.keepFailedPods=10000000",
+        'artifacts.store="s3://bucket/prefix"',
+        'artifacts.env=[{"name":"AWS_REGION","value":"x"}]',
+    )
+    reconciler = environment("reconciler", *settings)
+    assert reconciler["OSSA_WORKER_IMAGE"] == "example/worker:1"
+    assert reconciler["OSSA_ARTIFACTS_URL"] == "http://ossa-artifacts.ossa-system.svc:8080"
+    assert reconciler["OSSA_KEEP_COMPLETED_PODS"] == "600"
+    assert reconciler["OSSA_KEEP_FAILED_PODS"] == "10000000"  # and not 1e+07
+    artifacts = environment("artifacts", *settings)
+    assert artifacts["OSSA_ARTIFACTS_STORE"] == "s3://bucket/prefix"
+    assert artifacts["AWS_REGION"] == "x"
+    for component in COMPONENTS:
+        assert pod_spec(component, *settings)["containers"][0]["image"] == "example/operator:1"
+
+
+@pytest.mark.parametrize("component", ["reconciler", "artifacts"])
+def test_the_key_file_is_where_the_setting_says(component: str) -> None:
+    spec = pod_spec(component)
+    (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["mountPath"] == "/etc/ossa/artifacts")
+    (volume,) = (v for v in spec["volumes"] if v["name"] == mount["name"])
+    secret = render()["Secret", volume["secret"]["secretName"]]
+    assert environment(component)["OSSA_ARTIFACTS_KEY_FILE"] == "/etc/ossa/artifacts/key"
+    assert len(base64.b64decode(base64.b64decode(secret["data"]["key"]))) == 32
+    # The same key in all places of one rendering, and pods that restart when it changes.
+    template = render()["Deployment", f"ossa-{component}"]["spec"]["template"]["metadata"]
+    digest = hashlib.sha256(secret["data"]["key"].encode()).hexdigest()
+    assert template["annotations"]["checksum/artifacts-key"] == digest
+
+
+def test_artifacts_and_their_key_outlive_the_release() -> None:
+    for kind, name in [("PersistentVolumeClaim", "ossa-artifacts"), ("Secret", "ossa-artifacts-key")]:
+        assert render()[kind, name]["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+@pytest.mark.parametrize(
+    ("setting", "volume"),
+    [
+        ('artifacts.persistence.size="1Gi"', {"persistentVolumeClaim": {"claimName": "ossa-artifacts"}}),
+        ('artifacts.persistence.existingClaim="mine"', {"persistentVolumeClaim": {"claimName": "mine"}}),
+        ("artifacts.persistence.enabled=false", {"emptyDir": {}}),
+    ],
+)
+def test_where_artifacts_lie(setting: str, volume: dict[str, Any]) -> None:
+    assert {"name": "data", **volume} in pod_spec("artifacts", setting)["volumes"]
+    claims = of_kind("PersistentVolumeClaim", setting)
+    assert len(claims) == (1 if "size" in setting else 0)
+
+
+def test_a_key_of_ones_own() -> None:
+    found = render('artifacts.existingKeySecret="mine"')
+    assert ("Secret", "ossa-artifacts-key") not in found
+    for component in ("reconciler", "artifacts"):
+        volumes = pod_spec(component, 'artifacts.existingKeySecret="mine"')["volumes"]
+        assert "mine" in [volume.get("secret", {}).get("secretName") for volume in volumes]
+
+
+# --- admission ---
+
+
+def test_every_kind_has_a_webhook_at_its_handlers_path() -> None:
+    webhooks = render()["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"]
+    assert {webhook["clientConfig"]["service"]["path"] for webhook in webhooks} == {f"/{kind}" for kind in REVIEWS}
+    for webhook in webhooks:
+        kind = webhook["clientConfig"]["service"]["path"].removeprefix("/")
+        (rule,) = webhook["rules"]
+        assert rule["resources"] == [kind]  # neither status nor another subresource
+        assert rule["operations"] == ["CREATE", "UPDATE"]  # a deletion is never held up
+        assert (rule["apiGroups"], rule["apiVersions"]) == ([GROUP], [VERSION])
+        assert webhook["failurePolicy"] == "Fail"
+        assert webhook["sideEffects"] == "None"
+        assert webhook["timeoutSeconds"] == 5
+
+
+def test_the_certificate_is_trusted_for_the_services_name(tmp_path: Path) -> None:
+    found = render()
+    secret = found["Secret", "ossa-admission-tls"]["data"]
+    for webhook in found["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"]:
+        (tmp_path / "ca.pem").write_bytes(base64.b64decode(webhook["clientConfig"]["caBundle"]))
+        (tmp_path / "tls.crt").write_bytes(base64.b64decode(secret["tls.crt"]))
+        options = ["-purpose", "sslserver", "-verify_hostname", "ossa-admission.ossa-system.svc"]
+        command: list[str | Path] = [
+            "openssl",
+            "verify",
+            "-CAfile",
+            tmp_path / "ca.pem",
+            *options,
+            tmp_path / "tls.crt",
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+    key = subprocess.run(
+        ["openssl", "pkey", "-pubout"], input=base64.b64decode(secret["tls.key"]), check=True, capture_output=True
+    )
+    crt = subprocess.run(
+        ["openssl", "x509", "-pubkey", "-noout", "-in", tmp_path / "tls.crt"], check=True, capture_output=True
+    )
+    assert key.stdout == crt.stdout
+    # The CA's own key is not where the webhook could lose it.
+    assert "ossa-admission-ca" not in str(pod_spec("admission"))
+
+
+def test_cert_manager_takes_over() -> None:
+    settings = ("certificates.certManager.enabled=true",)
+    found = render(*settings)
+    assert ("Secret", "ossa-admission-tls") not in found
+    assert ("Secret", "ossa-admission-ca") not in found
+    configuration = found["ValidatingWebhookConfiguration", "ossa-admission"]
+    assert configuration["metadata"]["annotations"] == {"cert-manager.io/inject-ca-from": "ossa-system/ossa-admission"}
+    assert "caBundle" not in configuration["webhooks"][0]["clientConfig"]
+    certificate = found["Certificate", "ossa-admission"]["spec"]
+    assert certificate["issuerRef"] == {"name": "ossa-admission", "kind": "Issuer"}
+    assert "ossa-admission.ossa-system.svc" in certificate["dnsNames"]
+    volumes = pod_spec("admission", *settings)["volumes"]
+    assert certificate["secretName"] in [volume.get("secret", {}).get("secretName") for volume in volumes]
+    own = render(*settings, 'certificates.certManager.issuerRef={"name":"mine","kind":"ClusterIssuer"}')
+    assert own["Certificate", "ossa-admission"]["spec"]["issuerRef"]["name"] == "mine"
+    assert ("Issuer", "ossa-admission") not in own
+
+
+def test_a_certificate_of_ones_own() -> None:
+    settings = ('certificates.existingSecret="mine"', 'certificates.caBundle="PEM"')
+    webhook = render(*settings)["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"][0]
+    assert base64.b64decode(webhook["clientConfig"]["caBundle"]) == b"PEM"
+    assert ("Secret", "ossa-admission-tls") not in render(*settings)
+    answer = helm("template", OSSA, "--set", "certificates.existingSecret=mine", check=False)
+    assert "certificates.existingSecret needs certificates.caBundle" in answer.stderr
+
+
+def test_policies_are_bound_and_deny() -> None:
+    policies = {item["metadata"]["name"]: item["spec"] for item in of_kind("ValidatingAdmissionPolicy")}
+    bindings = {item["spec"]["policyName"]: item["spec"] for item in of_kind("ValidatingAdmissionPolicyBinding")}
+    assert policies.keys() == bindings.keys() == {"ossa-executions", "ossa-pods", "ossa-revisions", "ossa-status"}
+    for name, policy in policies.items():
+        assert bindings[name]["validationActions"] == ["Deny"]
+        assert policy["failurePolicy"] == "Fail"
+        assert all(rule["message"] for rule in policy["validations"])
+        if name != "ossa-executions":
+            assert f'["{OPERATOR}"]' in str(policy)
+
+
+def test_an_operator_outside_the_cluster_can_be_named() -> None:
+    for policy in of_kind("ValidatingAdmissionPolicy", 'extraOperators=["me"]'):
+        if policy["metadata"]["name"] != "ossa-executions":
+            assert f'["{OPERATOR}","me"]' in str(policy)
+
+
+# --- rights ---
+
+
+def test_nobody_has_more_rights_than_needed() -> None:
+    for kind in ("ClusterRole", "Role"):
+        for role in of_kind(kind):
+            for rule in role["rules"]:
+                assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], role["metadata"]["name"]
+                assert not {"secrets", "pods/exec", "configmaps"} & set(rule["resources"])
+                assert not {"impersonate", "bind", "escalate"} & set(rule["verbs"])
+
+
+def test_admission_has_no_rights_at_all() -> None:
+    for kind in ("ClusterRoleBinding", "RoleBinding"):
+        for binding in of_kind(kind):
+            assert "ossa-admission" not in [subject["name"] for subject in binding["subjects"]]
+
+
+def test_the_reconciler_writes_status_and_never_a_spec() -> None:
+    rules = render()["ClusterRole", "ossa-reconciler"]["rules"]
+    ours = {
+        (resource, verb)
+        for rule in rules
+        if rule["apiGroups"] == [GROUP]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    writes = {(resource, verb) for resource, verb in ours if verb not in ("get", "list", "watch")}
+    assert writes == {(f"{kind}/status", "patch") for kind in REVIEWS}
+
+
+def test_users_get_their_rights_through_the_clusters_roles() -> None:
+    view, edit = render()["ClusterRole", "ossa-view"], render()["ClusterRole", "ossa-edit"]
+    assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
+    assert edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
+    assert "rbac.authorization.k8s.io/aggregate-to-view" not in edit["metadata"]["labels"]
+    assert not [rule for rule in edit["rules"] for resource in rule["resources"] if resource.endswith("/status")]
+    plain = render("rbac.aggregate=false")["ClusterRole", "ossa-edit"]["metadata"]["labels"]
+    assert not [label for label in plain if "aggregate" in label]
+
+
+# --- values ---
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        'operator.image=""',
+        "operator.imge=1",
+        "admission.replicas=0",
+        "reconciler.keepFailedPods=-1",
+        'artifacts.store="/data"',
+        'imagePullPolicy="Sometimes"',
+        "nonsense=1",
+    ],
+)
+def test_nonsense_is_refused(setting: str) -> None:
+    answer = helm("template", OSSA, "--set-json", setting, check=False)
+    assert answer.returncode != 0
+    assert "values don't meet the specifications of the schema" in answer.stderr
+
+
+def test_every_setting_is_in_the_schema() -> None:
+    schema = json.loads((OSSA / "values.schema.json").read_text())
+    values = yaml.safe_load((OSSA / "values.yaml").read_text())
+
+    def compare(value: Any, node: dict[str, Any], path: str) -> None:
+        if isinstance(value, dict) and "properties" in node:
+            assert value.keys() | {"global"} == node["properties"].keys() | {"global"}, path
+            for name, item in value.items():
+                compare(item, node["properties"][name], f"{path}.{name}")
+
+    compare(values, schema, "values")
