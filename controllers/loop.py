@@ -56,6 +56,6 @@ class Loop(Generic[K]):
         pause = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures, 12)) * random.uniform(0.5, 1.0)  # noqa: S311
         log.warning(
             "will be reconciled again",
-            extra={"kind": self.kind, "key": str(key), "error": error, "pause": round(pause, 2)},
+            extra={"kind": self.kind, "key": str(key), "error": error[:500], "pause": round(pause, 2)},
         )
         self.queue.add_after(key, pause)

@@ -11,7 +11,7 @@ from ossa.api.contract import API_VERSION, LABEL_MANAGED_BY, LABEL_WORKFLOW, MAN
 from ossa.engine.expressions import CompileError
 from ossa.engine.revision import CompiledRevision, Revision, compile_revision, revision_name
 from ossa.kube import paths
-from ossa.kube.client import STRATEGIC_PATCH, ApiClient, ApiError, Conflict, NotFound
+from ossa.kube.client import ApiClient, ApiError, Conflict, NotFound
 from ossa.kube.pods import label_value, owner_reference
 
 JSONObject = dict[str, Any]
@@ -71,7 +71,7 @@ class Revisions:
             "revision": metadata["generation"],
         }
         try:
-            await self._api.post(paths.apps("controllerrevisions", metadata["namespace"]), body)
+            await self._api.post(paths.apps("controllerrevisions", metadata["namespace"]), body, canonical=True)
         except Conflict:
             # The name is a hash of the content. A namesake Workflow that was deleted may have left it behind.
             await self._own_again(metadata["namespace"], name, owner)
@@ -85,23 +85,29 @@ class Revisions:
         owners = found["metadata"].get("ownerReferences") or []
         if any(known["uid"] == owner["uid"] for known in owners):
             return
-        others = [{**known, "controller": False} for known in owners if known["kind"] != "Workflow"]
-        lock = {"resourceVersion": found["metadata"]["resourceVersion"]}
-        await self._api.patch(path, {"metadata": {**lock, "ownerReferences": [*others, owner]}})
+        others = [known for known in owners if known["kind"] != "Workflow"]
+        await self._replace_owners(path, found, [*others, owner])
 
     async def hold(self, name: str, execution: JSONObject) -> None:
         """Makes the Execution an owner, so that the revision lives as long as it does.
 
         Raises:
             NotFound: the revision is gone.
+            Conflict: it has changed since it was read; try again.
         """
         metadata = execution["metadata"]
+        path = paths.apps("controllerrevisions", metadata["namespace"], name)
+        found = await self._api.get(path)
+        owners = found["metadata"].get("ownerReferences") or []
+        if any(known["uid"] == metadata["uid"] for known in owners):
+            return
         owner = owner_reference(metadata["name"], metadata["uid"], controller=False)
-        await self._api.patch(
-            paths.apps("controllerrevisions", metadata["namespace"], name),
-            {"metadata": {"ownerReferences": [owner]}},
-            content_type=STRATEGIC_PATCH,
-        )
+        await self._replace_owners(path, found, [*owners, owner])
+
+    async def _replace_owners(self, path: str, found: JSONObject, owners: list[JSONObject]) -> None:
+        # A PUT: a patch would have the API server write `data` anew, and refuse it where one byte differs.
+        body = {**found, "metadata": {**found["metadata"], "ownerReferences": owners}}
+        await self._api.put(path, body, canonical=True)
 
     async def prune(self, workflow: JSONObject, current: str) -> None:
         """Deletes the oldest revisions that no Execution owns, but for the last `KEPT`."""

@@ -40,3 +40,4 @@ def log_to(stream: TextIO, *, level: int = logging.INFO, **extra: str | int) -> 
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # One line a request is noise in a task's log; what goes wrong is logged by the client itself.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)

@@ -19,7 +19,6 @@ from ossa.kube.errors import ApiError, Conflict, Gone, NotFound, Refused, error_
 __all__ = ["ApiClient", "ApiError", "Conflict", "Gone", "NotFound", "Refused"]
 
 MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 REQUEST_TIMEOUT = 30.0  # seconds
 # A watch line holds a whole object; the API server caps objects at 1.5 MiB.
@@ -29,8 +28,29 @@ READ_BUFFER = 4 * 1024 * 1024
 Observer = Callable[[str, int, float], None]
 
 
+_GO_ESCAPES = (
+    (b"<", b"\\u003c"),
+    (b">", b"\\u003e"),
+    (b"&", b"\\u0026"),
+    ("\u2028".encode(), b"\\u2028"),
+    ("\u2029".encode(), b"\\u2029"),
+)
+
+
 def _unobserved(verb: str, code: int, seconds: float) -> None:
     """Nobody asks."""
+
+
+def canonical_json(value: object) -> bytes:
+    """JSON as Go's encoder writes it: keys sorted, and `<`, `>`, `&` and the line separators escaped.
+
+    The API server compares immutable raw values (the data of a ControllerRevision) byte by byte, after its own encoder
+    has written them anew for a patch, also the garbage collector's.
+    """
+    data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    for raw, escaped in _GO_ESCAPES:
+        data = data.replace(raw, escaped)
+    return data
 
 
 class ApiClient:
@@ -64,13 +84,13 @@ class ApiClient:
         """An answer that is no JSON, such as a pod's log."""
         return (await self._call("GET", path, params=params)).decode(errors="replace")
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Create."""
-        return await self._json("POST", path, body=body)
+    async def post(self, path: str, body: Mapping[str, Any], *, canonical: bool = False) -> dict[str, Any]:
+        """Create. `canonical` as in `canonical_json`."""
+        return await self._json("POST", path, body=body, canonical=canonical)
 
-    async def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Replace."""
-        return await self._json("PUT", path, body=body)
+    async def put(self, path: str, body: Mapping[str, Any], *, canonical: bool = False) -> dict[str, Any]:
+        """Replace. With metadata.resourceVersion in `body` it is refused (409) where the object has changed."""
+        return await self._json("PUT", path, body=body, canonical=canonical)
 
     async def patch(
         self,
@@ -156,12 +176,13 @@ class ApiClient:
         params: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         content_type: str = "application/json",
+        canonical: bool = False,
     ) -> bytes:
         headers = self._headers()
         data = None
         if body is not None:
             headers["Content-Type"] = content_type
-            data = orjson.dumps(body)
+            data = canonical_json(body) if canonical else orjson.dumps(body)
         began, code = time.monotonic(), 0
         try:
             async with self._connected.request(

@@ -1,0 +1,58 @@
+# `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# How many end-to-end tests run side by side: they mostly wait for pods.
+E2E_WORKERS ?= 6
+
+include hack/cluster.mk
+
+.PHONY: help venv lock demo dev test unit e2e lint format crds clean
+
+help: ## this list
+	@grep -hE '^[a-z][a-z ]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
+
+venv: $(STAMP) ## the checkout's own Python environment, from the locks
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -m hack.up venv
+	@touch $@
+
+lock: venv ## write requirements/*.txt anew from pyproject.toml
+	@hack/lock
+
+demo: up venv ## the data pipeline on real pods, from a bare machine to its report
+	@$(PYTHON) hack/demo.py
+
+dev: up venv ## run the reconciler from the checkout against the cluster
+	@$(BIN)/python hack/dev.py
+
+test: venv unit e2e ## all tests: unit, then end to end on the cluster of `make up`
+
+unit: venv ## tests of pure code and of single processes
+	@$(BIN)/pytest tests/unit -n 2 -q
+
+e2e: up venv ## tests on real pods
+	@PATH="$(CURDIR)/.dev/bin:$$PATH" KUBECONFIG="$${KUBECONFIG:-$(CURDIR)/.dev/kubeconfig}" \
+	  $(BIN)/pytest tests/e2e -n $(E2E_WORKERS) --dist worksteal -q
+
+lint: venv ## ruff, mypy strict, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy ossa controllers agents tests hack $(wildcard operator/*.py)
+	@$(BIN)/lint-imports
+
+format: venv ## ruff format, and its safe fixes
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+crds: venv ## write crds/ and the samples' agents anew from their sources
+	@$(BIN)/python -m ossa.api.crds crds charts/ossa-crds/templates
+	@$(BIN)/python hack/samples.py
+
+clean: down ## `make down`, and everything in the checkout that is ignored by git but for its history
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -1,0 +1,133 @@
+"""`make dev`: the reconciler from the checkout against the cluster of `make up`, started again at each change.
+
+The reconciler in the cluster is scaled down meanwhile. The one here has the same service account, so it may do no more
+than the one that is shipped.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+REPO = Path(__file__).resolve().parents[1]
+DEV = REPO / ".dev" / "run"
+NAMESPACE, DEPLOYMENT, ACCOUNT = "ossa-system", "ossa-reconciler", "ossa-reconciler"
+WATCHED = ("ossa", "controllers", "operator", "agents")
+TOKEN_LIFE = "12h"  # noqa: S105 - a duration
+
+
+def kubectl(*arguments: str) -> str:
+    """What kubectl prints. Ends the program with kubectl's own words where it fails."""
+    done = subprocess.run(["kubectl", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def read(*arguments: str) -> dict[str, Any]:
+    """An object."""
+    found: dict[str, Any] = json.loads(kubectl("-n", NAMESPACE, "get", *arguments, "-o", "json"))
+    return found
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """A file that only its owner reads."""
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+
+
+def kubeconfig() -> Path:
+    """A kubeconfig with a token of the reconciler's service account."""
+    current = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    token = kubectl("-n", NAMESPACE, "create", "token", ACCOUNT, f"--duration={TOKEN_LIFE}").strip()
+    path = DEV / "kubeconfig"
+    entry = {"cluster": current["clusters"][0]["name"], "user": ACCOUNT, "namespace": NAMESPACE}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": current["clusters"],
+        "users": [{"name": ACCOUNT, "user": {"token": token}}],
+        "contexts": [{"name": "dev", "context": entry}],
+        "current-context": "dev",
+    }
+    write_private(path, json.dumps(config).encode())
+    return path
+
+
+def environment() -> dict[str, str]:
+    """The settings of the Deployment, with what is a path or an address in a pod put right for here."""
+    container = read("deployment", DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0]
+    settings = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+    volumes = read("deployment", DEPLOYMENT)["spec"]["template"]["spec"]["volumes"]
+    secret = next(volume["secret"]["secretName"] for volume in volumes if volume["name"] == "artifacts-key")
+    key = DEV / "artifacts-key"
+    write_private(key, base64.b64decode(read("secret", secret)["data"]["key"]))
+    return {
+        **os.environ,
+        **settings,
+        "KUBECONFIG": str(kubeconfig()),
+        "OSSA_NAMESPACE": NAMESPACE,
+        "OSSA_ARTIFACTS_KEY_FILE": str(key),
+        "OSSA_AGENTS_PATH": str(REPO / "agents"),
+        "OSSA_LIVENESS": "http://127.0.0.1:18081/healthz",
+        "OSSA_METRICS_PORT": "19090",
+        "PYTHONPATH": str(REPO),
+    }
+
+
+@contextmanager
+def scaled_down() -> Iterator[None]:
+    """Without the reconciler in the cluster."""
+    kubectl("-n", NAMESPACE, "scale", "deployment", DEPLOYMENT, "--replicas=0")
+    kubectl("-n", NAMESPACE, "rollout", "status", "deployment", DEPLOYMENT, "--timeout=60s")
+    try:
+        yield
+    finally:
+        kubectl("-n", NAMESPACE, "scale", "deployment", DEPLOYMENT, "--replicas=1")
+        print("\nthe reconciler in the cluster is back", flush=True)
+
+
+def newest(folders: Sequence[str] = WATCHED) -> float:
+    """When a source was last changed."""
+    return max(path.stat().st_mtime for folder in folders for path in (REPO / folder).rglob("*.py"))
+
+
+def run(env: dict[str, str]) -> None:
+    """Runs until interrupted."""
+    while True:
+        seen = newest()
+        process = subprocess.Popen([sys.executable, str(REPO / "operator" / "reconciler.py")], env=env, cwd=DEV)
+        try:
+            while process.poll() is None and newest() == seen:
+                time.sleep(0.5)
+            print("--- changed, starting again" if process.poll() is None else "--- it ended; waiting for a change")
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+        while newest() == seen:
+            time.sleep(0.5)
+
+
+def main() -> None:
+    """Scale down, run, scale up again."""
+    os.environ.setdefault("KUBECONFIG", str(REPO / ".dev" / "kubeconfig"))
+    os.environ["PATH"] = f"{REPO / '.dev' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    DEV.mkdir(parents=True, exist_ok=True)
+    env = environment()
+    with scaled_down():
+        try:
+            run(env)
+        except KeyboardInterrupt:
+            return
+
+
+if __name__ == "__main__":
+    main()
