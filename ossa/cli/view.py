@@ -165,7 +165,9 @@ def _shorten(value: Any) -> Any:
 
 
 def _indent(text: str) -> list[str]:
-    return [f"  {line}" for line in text.rstrip().splitlines()]
+    # A task's log is anybody's text: control characters in it must not reach the terminal.
+    lines = text.rstrip().expandtabs().splitlines()
+    return ["  " + "".join(char if char.isprintable() else "?" for char in line) for line in lines]
 
 
 def columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

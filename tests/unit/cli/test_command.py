@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import json
 import os
+import pty
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from copy import deepcopy
@@ -142,13 +144,13 @@ class Terminal:
 
     def __init__(self, kubeconfig: Path, cluster: Cluster) -> None:
         self.cluster = cluster
-        self._env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPO), "KUBECONFIG": str(kubeconfig)}
+        self.env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPO), "KUBECONFIG": str(kubeconfig)}
 
     async def ossa(self, *arguments: str) -> Ended:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "ossa.cli", *arguments),
-            env=self._env,
+            env=self.env,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -207,6 +209,22 @@ async def test_watch_of_a_failure_ends_with_1_and_says_why(terminal: Terminal) -
     shown = await terminal.ossa("watch", "x1")
     assert "Failed in task t (attempt 1): Error, exit code 1: see its log" in shown.out
     assert "  boom" in shown.out
+
+
+async def test_watch_on_a_terminal_is_a_table(terminal: Terminal) -> None:
+    terminal.cluster.watches = [[("MODIFIED", COMPLETED)]]
+    screen, keyboard = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *("-m", "ossa.cli", "watch", "x1"), env={**terminal.env, "COLUMNS": "100"}, stdout=keyboard
+    )  # fmt: skip
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+    os.close(keyboard)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(screen, 1 << 16).decode())
+    os.close(screen)
+    assert "default/x1  w  Completed  1/1  3s" in shown
+    assert re.search(r"TASK +PHASE +ATTEMPT +DURATION +POD +MESSAGE", shown)
+    assert re.search(r"t +Completed +1 +- +p", shown)
+    assert "Completed in 3s" in shown
 
 
 async def test_watch_starts_again_where_its_place_is_gone(terminal: Terminal) -> None:
