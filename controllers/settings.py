@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,6 @@ def _seconds(environment: Mapping[str, str], name: str, default: float) -> float
         value = float(text) if text else default
     except ValueError as error:
         raise BadSetting(f"{name}: {text!r} is not a number") from error
-    if value < 0:
-        raise BadSetting(f"{name}: {text} must not be negative")
+    if not 0 <= value < math.inf:
+        raise BadSetting(f"{name}: {text} must be a number of seconds from 0 on")
     return value
