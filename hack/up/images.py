@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import base, oci, paths, tools
@@ -157,11 +158,10 @@ def load_base(job: Job) -> None:
 
 def load(job: Job) -> None:
     there = oci.loaded(job)
-    for name, reference in references().items():
-        if reference not in there:
-            oci.load(job, reference)
-            job.note = f"{job.note} {name}".strip()
-    job.note = job.note or "current"
+    missing = {name: ref for name, ref in references().items() if ref not in there}
+    with ThreadPoolExecutor() as pool:  # each is half waiting for the disk
+        list(pool.map(lambda reference: oci.load(job, reference), missing.values()))
+    job.note = ", ".join(missing) or "current"
 
 
 def forget_old(job: Job) -> None:

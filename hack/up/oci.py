@@ -30,7 +30,7 @@ def load(job: Job, reference: str) -> None:
     if _has(job, reference, base.image_id(reference)):
         job.note = job.note or "current"
         return
-    folder = paths.DEV / f"image-{job.name.replace(' ', '-')}"
+    folder = paths.DEV / f"image-{reference.rpartition('/')[2].replace(':', '-')}"
     shutil.rmtree(folder, ignore_errors=True)
     # Uncompressed, into a folder: a push to an OCI layout compresses all of it anew, in thrice the time.
     job.run(base.buildah("push", "--quiet", "--disable-compression", "--format", "oci", reference, f"dir:{folder}"))
