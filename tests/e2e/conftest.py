@@ -1,0 +1,75 @@
+"""Fixtures of the end-to-end tests: the cluster of the current kubeconfig, and a fresh namespace a test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+
+import pytest
+
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, NotFound
+from ossa.kube.config import load_config
+from tests.e2e.harness import Cluster, Namespace, wait_for
+from tests.e2e.harness.cluster import connect
+
+HERE = Path(__file__).parent
+FAILED = pytest.StashKey[bool]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test in this folder is one that needs a cluster."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remembers whether the test itself failed, for the namespace to tell how things stood."""
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiClient]:
+    """The API server, as the user of the kubeconfig."""
+    async with ApiClient(load_config()) as client:
+        yield client
+
+
+@pytest.fixture
+async def cluster(api: ApiClient) -> Cluster:
+    """The installation that is tested."""
+    return await connect(api)
+
+
+@pytest.fixture
+async def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIterator[Namespace]:
+    """A fresh namespace, deleted at the end; kept with OSSA_E2E_KEEP=1. A failed test tells how things stood in it."""
+    made = await create_namespace(cluster)
+    yield made
+    if request.node.stash.get(FAILED, False):
+        print(await made.diagnosis())
+    if not os.environ.get("OSSA_E2E_KEEP"):
+        await cluster.api.delete(paths.core("namespaces", name=made.name))
+
+
+async def create_namespace(cluster: Cluster) -> Namespace:
+    """A namespace with a name of its own, once pods can be created in it."""
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "e2e-"}}
+    name = (await cluster.api.post(paths.core("namespaces"), body))["metadata"]["name"]
+
+    async def account() -> object:
+        try:
+            return await cluster.api.get(paths.core("serviceaccounts", name, "default"))
+        except NotFound:
+            return None
+
+    await wait_for(account, f"the service account of namespace {name}")
+    return Namespace(name, cluster)

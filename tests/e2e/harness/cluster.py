@@ -1,0 +1,42 @@
+"""The cluster that all tests share."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, NotFound
+
+SYSTEM_NAMESPACE = "ossa-system"
+RECONCILER = "ossa-reconciler"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A connection to the API server, and what the installation there says of itself.
+
+    worker_image: the image of agents with a handler.
+    shell_image: an image with /bin/sh that is on the nodes already; $OSSA_E2E_SHELL_IMAGE, or the worker image.
+    """
+
+    api: ApiClient
+    worker_image: str
+    shell_image: str
+    system_namespace: str = SYSTEM_NAMESPACE
+
+
+async def connect(api: ApiClient) -> Cluster:
+    """The installation that the API server holds. Raises AssertionError where there is none."""
+    try:
+        deployment = await api.get(paths.apps("deployments", SYSTEM_NAMESPACE, RECONCILER))
+    except NotFound as error:
+        raise AssertionError("OSSA is not installed on this cluster; run `make up` first") from error
+    worker_image = _environment(deployment)["OSSA_WORKER_IMAGE"]
+    return Cluster(api, worker_image, os.environ.get("OSSA_E2E_SHELL_IMAGE") or worker_image)
+
+
+def _environment(deployment: dict[str, Any]) -> dict[str, str]:
+    pod = deployment["spec"]["template"]["spec"]
+    return {item["name"]: item.get("value", "") for container in pod["containers"] for item in container["env"]}
