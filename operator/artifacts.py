@@ -26,6 +26,8 @@ from ossa.store.service import Service
 from ossa.store.signing import KeyUnusable, Signer, load_key
 from ossa.store.sweep import Sweeper, keep_sweeping
 
+# Seconds that the last bytes of an answer may take once everything else has ended.
+RESPONSE_TIMEOUT = 2.0
 _log = logging.getLogger("ossa.artifacts")
 
 
@@ -56,14 +58,13 @@ async def serve(settings: argparse.Namespace, access: Access, stop: asyncio.Even
     blobs = Blobs.open(settings.store)
     signer = Signer(load_key(settings.key_file))
     service = Service(blobs=blobs, access=access, signer=signer, max_size=settings.max_size)
-    runner = web.AppRunner(service.app(), access_log=None, shutdown_timeout=settings.drain_timeout)
+    runner = web.AppRunner(service.app(), access_log=None, shutdown_timeout=RESPONSE_TIMEOUT)
     await runner.setup()
     sweeper = Sweeper(blobs, access, grace=settings.sweep_grace)
-    sweeping = asyncio.create_task(
-        keep_sweeping(sweeper, interval=settings.sweep_interval, metrics=service.metrics)
-    )
+    sweeping = asyncio.create_task(keep_sweeping(sweeper, interval=settings.sweep_interval, metrics=service.metrics))
     try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        site = web.TCPSite(runner, settings.host, settings.port)
+        await site.start()
         _log.info("listening on %s, artifacts in %s", runner.addresses, settings.store)
         stopping = asyncio.create_task(stop.wait())
         # A sweep that raises is a defect: better to end than to fill the volume in silence.
@@ -74,6 +75,10 @@ async def serve(settings: argparse.Namespace, access: Access, stop: asyncio.Even
         _log.info("stopping: requests may take %g s to end", settings.drain_timeout)
         service.draining = True
         await asyncio.sleep(settings.drain_delay)
+        await site.stop()
+        # Before the runner's clean-up: from there on aiohttp drops what still comes of a body.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(service.in_flight.none_left(), settings.drain_timeout)
     finally:
         sweeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):

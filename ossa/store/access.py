@@ -120,9 +120,7 @@ class Identities:
     async def require_reader(self, caller: Caller, namespace: str) -> None:
         """Raises Forbidden where the caller may not read the artifacts of the namespace."""
         if not await self._access.may_read(caller, namespace):
-            raise Forbidden(
-                f"{caller.username} may not get executions/artifacts (ossa.dev) in namespace {namespace!r}"
-            )
+            raise Forbidden(f"{caller.username} may not get executions/artifacts (ossa.dev) in namespace {namespace!r}")
 
 
 def task_pod(pod: JSONObject | None, caller: Caller) -> TaskPod:
@@ -139,9 +137,7 @@ def task_pod(pod: JSONObject | None, caller: Caller) -> TaskPod:
         identity = TaskIdentity.model_validate_json(metadata.annotations[ANNOTATION_IDENTITY])
         received = _received(metadata.annotations.get(ANNOTATION_INPUT, "{}"))
     except (ValidationError, ValueError) as error:
-        raise Forbidden(
-            f"the annotations {ANNOTATION_IDENTITY} and input of the pod {name} are broken"
-        ) from error
+        raise Forbidden(f"the annotations {ANNOTATION_IDENTITY} and input of the pod {name} are broken") from error
     if identity.namespace != caller.namespace or not is_safe_name(identity.uid):
         raise Forbidden(f"the pod {name} says that it runs for another namespace, or for no execution")
     writer = Writer(namespace=caller.namespace, execution_uid=identity.uid, pod_uid=caller.pod_uid)

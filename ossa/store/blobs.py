@@ -87,9 +87,7 @@ class Blobs:
         try:
             store = from_url(url)
         except (BaseError, ValueError) as error:
-            raise StoreUnusable(
-                f"the artifact store {url!r} cannot be opened: {_first_line(error)}"
-            ) from error
+            raise StoreUnusable(f"the artifact store {url!r} cannot be opened: {_first_line(error)}") from error
         return cls(store, local=Path(url2pathname(parts.path)) if parts.scheme == "file" else None)
 
     async def check(self) -> None:
@@ -97,9 +95,7 @@ class Blobs:
         with _translated():
             await obstore.list_with_delimiter_async(self._store)
 
-    async def write(
-        self, folder: Folder, nonce: bytes, body: AsyncIterator[bytes], *, max_size: int
-    ) -> Written:
+    async def write(self, folder: Folder, nonce: bytes, body: AsyncIterator[bytes], *, max_size: int) -> Written:
         """Store the bytes. Nobody sees them before `commit`. Raises TooLarge, and what `body` raises."""
         counted = _Counted(body, max_size)
         first = await counted.upto(PART_SIZE)
@@ -119,9 +115,7 @@ class Blobs:
     async def commit(self, folder: Folder, nonce: bytes, record: Record) -> None:
         """From now on the artifact is there."""
         with _translated():
-            await obstore.put_async(
-                self._store, folder.path(nonce) + _RECORD, record.model_dump_json().encode()
-            )
+            await obstore.put_async(self._store, folder.path(nonce) + _RECORD, record.model_dump_json().encode())
 
     async def record(self, folder: Folder, nonce: bytes) -> Record | None:
         """What is known of an artifact; None where there is none."""
@@ -214,9 +208,7 @@ def _translated() -> Iterator[None]:
     except BaseError as error:
         # The storage's errors carry the system's error as text only.
         if f"code: {errno.ENOSPC}," in str(error) or f"code: {errno.EDQUOT}," in str(error):
-            raise StorageFull(
-                "no space is left for artifacts; delete old executions or enlarge the volume"
-            ) from error
+            raise StorageFull("no space is left for artifacts; delete old executions or enlarge the volume") from error
         raise Unavailable(f"the artifact storage does not answer: {_first_line(error)}") from error
 
 

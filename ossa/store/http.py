@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -21,16 +22,41 @@ _log = logging.getLogger("ossa.store.http")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def middleware(metrics: Metrics) -> Middleware:
+class InFlight:
+    """The requests that are being answered."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __enter__(self) -> None:
+        self._count += 1
+        self._none.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+        if not self._count:
+            self._none.set()
+
+    def __len__(self) -> int:
+        return self._count
+
+    async def none_left(self) -> None:
+        """Until there is none."""
+        await self._none.wait()
+
+
+def middleware(metrics: Metrics, in_flight: InFlight) -> Middleware:
     """Answers with a problem object where a handler raises Problem, and counts what was answered."""
 
     @web.middleware
     async def answer(request: web.Request, handler: _Handler) -> web.StreamResponse:
         method = request.method if request.method in _METHODS else "other"
         began, code = time.monotonic(), int(HTTPStatus.INTERNAL_SERVER_ERROR)
-        metrics.in_flight.inc()
         try:
-            response = await handler(request)
+            with in_flight:
+                response = await handler(request)
             code = response.status
             return response
         except Problem as problem:
@@ -45,7 +71,6 @@ def middleware(metrics: Metrics) -> Middleware:
             _log.info("%s %s: the caller hung up: %r", request.method, request.path, error)
             return web.Response(status=HUNG_UP)
         finally:
-            metrics.in_flight.dec()
             metrics.requests.labels(method, code).inc()
             metrics.seconds.labels(method).observe(time.monotonic() - began)
             if code != HTTPStatus.OK or request.method != "GET":

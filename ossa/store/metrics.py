@@ -34,9 +34,7 @@ class Metrics:
             "Executions that were gone and whose artifacts were deleted.",
             registry=self._registry,
         )
-        self.in_flight = Gauge(
-            "ossa_artifacts_requests_in_flight", "Requests being answered.", registry=self._registry
-        )
+        self.in_flight = Gauge("ossa_artifacts_requests_in_flight", "Requests being answered.", registry=self._registry)
 
     def text(self) -> bytes:
         """In the text format of Prometheus."""

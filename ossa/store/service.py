@@ -20,7 +20,7 @@ from ossa.api.artifact import ArtifactRef
 from ossa.store.access import Access, Identities, TaskPod, is_safe_name
 from ossa.store.blobs import Blobs, Folder, Record
 from ossa.store.errors import BadRequest, Forbidden, NotFound, TimedOut, TooLarge, Unavailable, WrittenOver
-from ossa.store.http import middleware
+from ossa.store.http import InFlight, middleware
 from ossa.store.metrics import Metrics
 from ossa.store.signing import NONCE_SIZE, Signer, Writer, nonce_of
 
@@ -47,14 +47,16 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     body_timeout: float = BODY_TIMEOUT
     draining: bool = False
+    in_flight: InFlight = field(default_factory=InFlight)
     _identities: Identities = field(init=False)
 
     def __post_init__(self) -> None:
         self._identities = Identities(self.access)
+        self.metrics.in_flight.set_function(lambda: len(self.in_flight))
 
     def app(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(middlewares=[middleware(self.metrics)])
+        app = web.Application(middlewares=[middleware(self.metrics, self.in_flight)])
         app.router.add_put("/v1/artifacts", self._put)
         app.router.add_get("/v1/artifacts/{id}", self._get, allow_head=False)
         for method in ("PUT", "POST", "PATCH", "DELETE"):
@@ -70,9 +72,7 @@ class Service:
         pod = await self._pod(request)
         media_type = _media_type(request)
         if request.content_length is not None and request.content_length > self.max_size:
-            raise TooLarge(
-                f"an artifact may have {self.max_size} bytes, and this one has {request.content_length}"
-            )
+            raise TooLarge(f"an artifact may have {self.max_size} bytes, and this one has {request.content_length}")
         folder = _folder(pod.writer)
         nonce = os.urandom(NONCE_SIZE)
         written = await self.blobs.write(folder, nonce, self._body(request), max_size=self.max_size)
@@ -155,23 +155,17 @@ class Service:
     def _issued(self, artifact_id: str, folder: Folder, record: Record | None) -> Record:
         if record is None:
             raise NotFound(f"there is no artifact {artifact_id} in the execution {folder.path()}")
-        ref = ArtifactRef(
-            id=artifact_id, size=record.size, sha256=record.sha256, media_type=record.media_type
-        )
+        ref = ArtifactRef(id=artifact_id, size=record.size, sha256=record.sha256, media_type=record.media_type)
         if not self.signer.verify(
             ref, namespace=folder.namespace, execution_uid=folder.execution_uid, pod_uid=record.pod_uid
         ):
             raise Forbidden(f"the ID {artifact_id} was not issued by this service")
         return record
 
-    async def _send(
-        self, request: web.Request, folder: Folder, nonce: bytes, record: Record
-    ) -> web.StreamResponse:
+    async def _send(self, request: web.Request, folder: Folder, nonce: bytes, record: Record) -> web.StreamResponse:
         chunks = self.blobs.read(folder, nonce)
         first = await anext(chunks, b"")
-        response = web.StreamResponse(
-            headers={"Content-Type": record.media_type, "ETag": f'"{record.sha256}"'}
-        )
+        response = web.StreamResponse(headers={"Content-Type": record.media_type, "ETag": f'"{record.sha256}"'})
         # A task chose the type: no browser is to run it.
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Content-Disposition"] = "attachment"
@@ -199,9 +193,7 @@ def _folder(writer: Writer) -> Folder:
 def _nonce(artifact_id: str) -> bytes:
     nonce = nonce_of(artifact_id)
     if nonce is None:
-        raise BadRequest(
-            f"{artifact_id[:64]!r} is no ID of an artifact; take the one in `$artifact` of a reference"
-        )
+        raise BadRequest(f"{artifact_id[:64]!r} is no ID of an artifact; take the one in `$artifact` of a reference")
     return nonce
 
 
