@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -91,7 +92,9 @@ class Blobs:
         return cls(store, local=Path(url2pathname(parts.path)) if parts.scheme == "file" else None)
 
     async def check(self) -> None:
-        """Raises Unavailable where the storage does not answer."""
+        """Raises Unavailable where the storage does not answer. A full one still hands out what it has."""
+        if self._local is not None and not await asyncio.to_thread(os.access, self._local / ".", os.W_OK | os.X_OK):
+            raise Unavailable(f"{self._local} is no folder that can be written to")
         with _translated():
             await obstore.list_with_delimiter_async(self._store)
 

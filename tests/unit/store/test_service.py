@@ -252,9 +252,16 @@ async def test_with_the_api_server_away_the_caller_is_told_to_wait(
     assert served.cluster.reviews == 1
 
 
-async def test_with_the_storage_away_the_service_is_not_ready(served: Running, http: aiohttp.ClientSession) -> None:
+async def test_while_it_stops_or_without_storage_the_service_is_not_ready(
+    served: Running, http: aiohttp.ClientSession
+) -> None:
     async with http.get(f"{served.url}/readyz") as answer:
         assert answer.status == 200
+    away = served.data.rename(served.data.with_name("away"))
+    async with http.get(f"{served.url}/readyz") as answer:
+        assert answer.status == 503
+        assert "no folder that can be written to" in (await answer.json())["detail"]
+    away.rename(served.data)
     served.service.draining = True
     async with http.get(f"{served.url}/readyz") as answer:
         assert answer.status == 503
