@@ -4,7 +4,6 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # How many end-to-end tests run side by side: they mostly wait for pods.
 E2E_WORKERS ?= 6
@@ -16,11 +15,8 @@ include hack/cluster.mk
 help: ## this list
 	@grep -hE '^[a-z][a-z ]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
-venv: $(STAMP) ## the checkout's own Python environment, from the locks
-
-$(STAMP): requirements/dev.txt pyproject.toml
-	@$(PYTHON) -m hack.up venv
-	@touch $@
+venv: ## the checkout's own Python environment, from the locks
+	@$(PYTHON) -m hack.venv
 
 lock: venv ## write requirements/*.txt anew from pyproject.toml
 	@hack/lock
