@@ -250,4 +250,7 @@ def _cycle_text(parents: Mapping[str, frozenset[str]]) -> str:
 
 
 _FIELDS = {"execution": ("name", "namespace", "uid", "attempt"), "workflow": ("name", "version")}
-_LITERAL_REFERENCE = f"the key {REFERENCE_KEY} is the artifact service's own; pass an artifact on with ${{{{ tasks.NAME.output.FIELD }}}}"
+_LITERAL_REFERENCE = (
+    f"the key {REFERENCE_KEY} is the artifact service's own; "
+    "pass an artifact on with ${{ tasks.NAME.output.FIELD }}"
+)

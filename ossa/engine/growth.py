@@ -13,7 +13,8 @@ from ossa.engine.cel_ast import Build, Call, Comprehension, Const, Ident, Node, 
 # Nominal bytes: of what one reference reads, of one literal, and of the largest value that is let through.
 _BOUND_VALUE = 64 * 1024
 _LITERAL = 32
-_MAX_VALUE = 1024**3
+_SMALL_ROOTS = {"execution": 512, "workflow": 512}
+_MAX_VALUE = 256 * 1024**2
 # What one list may hold, and how often all loops of an expression may run.
 _LIST = 1000
 _ITERATIONS = 10_000
@@ -45,7 +46,7 @@ def _size(node: Node, variables: Mapping[str, int], iterations: int) -> int:
         case Const():
             size = _LITERAL + (len(node.value) if isinstance(node.value, str) else 0)
         case Ident():
-            size = variables.get(node.name, _BOUND_VALUE)
+            size = variables.get(node.name, _SMALL_ROOTS.get(node.name, _BOUND_VALUE))
         case Select():
             size = _size(node.operand, variables, iterations)
         case Call():

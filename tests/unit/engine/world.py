@@ -132,6 +132,10 @@ class Run:
         """Lets time pass."""
         self.now += timedelta(**span)
 
+    def phase(self) -> str:
+        """The phase of the Execution."""
+        return self.status.phase
+
     def phases(self) -> dict[str, str]:
         """The phase of each task."""
         return {name: task.phase for name, task in self.status.tasks.items()}

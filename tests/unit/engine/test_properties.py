@@ -1,0 +1,326 @@
+"""Random graphs, results, observations and crashes: what must hold whatever happens.
+
+The machine holds a small world: pods as the API server has them, the operator's view of them (late, repeated or out
+of order), and the operator, which may die between writing the status and creating or deleting pods.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from ossa.api.execution import ExecutionStatus
+from ossa.api.workflow import WorkflowSpec
+from ossa.engine.decide import Decision, PodRequest, decide
+from ossa.engine.snapshot import Outage, PodView, Snapshot, WorkflowView
+from ossa.engine.states import EXECUTION_EDGES, EXECUTION_TERMINAL, TASK_EDGES, TASK_TERMINAL
+from tests.unit.engine.world import NOW, agent, compiled, execution, reference, spec
+
+EXECUTION_CHANGES = {(edge.source, edge.target) for edge in EXECUTION_EDGES}
+TASK_CHANGES = {(edge.source, edge.target) for edge in TASK_EDGES}
+OUTPUT_SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+ENDINGS: list[dict[str, Any]] = [
+    {"phase": "Succeeded", "exit_code": 0, "message": '{"n": 1}'},
+    {"phase": "Succeeded", "exit_code": 0, "message": '{"n": 0}'},
+    {"phase": "Succeeded", "exit_code": 0, "message": ""},
+    {"phase": "Succeeded", "exit_code": 0, "message": '{"n": "x"}'},
+    {"phase": "Succeeded", "exit_code": 0, "message": "not JSON"},
+    {"phase": "Succeeded", "exit_code": 0, "message": json.dumps({"n": 1, "r": reference()})},
+    {"phase": "Running", "exit_code": 0, "message": '{"n": 2}', "containers": 2},
+    {"phase": "Failed", "exit_code": 1, "terminated_reason": "Error", "message": "boom"},
+    {"phase": "Failed", "exit_code": 137, "terminated_reason": "OOMKilled"},
+    {"phase": "Failed", "pod_reason": "Evicted"},
+    {"phase": "Failed", "pod_reason": "OutOfcpu"},
+]
+STANDINGS: list[dict[str, Any]] = [
+    {"phase": "Running"},
+    {"phase": "Pending", "waiting_reason": "ImagePullBackOff"},
+    {"phase": "Pending", "waiting_reason": "InvalidImageName"},
+    {"phase": "Pending", "unschedulable": "0/1 nodes are available"},
+]
+
+
+@st.composite
+def workflows(draw: st.DrawFn) -> WorkflowSpec:
+    """A workflow without cycles; its expressions may fail."""
+    tasks: list[dict[str, Any]] = []
+    for number in range(draw(st.integers(1, 6))):
+        above = draw(st.lists(st.integers(0, number - 1), unique=True, max_size=3)) if number else []
+        task: dict[str, Any] = {"name": f"t{number}", "dependsOn": [f"t{parent}" for parent in above]}
+        reads, asks, timed = draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
+        if above and reads:
+            task["input"] = {"n": f"${{{{ tasks.t{above[0]}.output.n }}}}"}
+        if above and asks:
+            task["when"] = f"${{{{ has(tasks.t{above[-1]}.output.n) && tasks.t{above[-1]}.output.n > 0 }}}}"
+        if timed:
+            task["timeout"] = "1m"
+        tasks.append(task)
+    outputs = {"n": "${{ tasks.t0.output.n }}"} if draw(st.booleans()) else {}
+    return spec(*draw(st.permutations(tasks)), outputs=outputs)
+
+
+class World(RuleBasedStateMachine):
+    """An operator, an API server, and whatever happens."""
+
+    @initialize(workflow=workflows())
+    def begin(self, workflow: WorkflowSpec) -> None:
+        self.now = NOW
+        self.revision = compiled(workflow, agent(outputSchema=OUTPUT_SCHEMA))
+        self.execution = execution()
+        self.pods: dict[str, PodView] = {}
+        self.seen: dict[str, PodView] = {}
+        self.history: dict[str, list[PodView]] = {}
+        self.in_flight: set[str] = set()
+        self.refused: dict[str, str] = {}
+        self.logs: dict[str, str] = {}
+        self.wanted: set[str] = set()
+        self.requested: set[str] = set()
+        self.outages: tuple[Outage, ...] = ()
+
+    # --- the operator ---------------------------------------------------------------------------------------
+
+    @rule()
+    def turn(self) -> None:
+        self.act(self.decided())
+
+    @rule(created=st.booleans())
+    def turn_and_death(self, created: bool) -> None:
+        """The status is written; then the operator dies, before or after it created the first pod."""
+        decision = self.decided()
+        self.execution = self.execution.model_copy(update={"status": stored(decision.status)})
+        self.request(decision)
+        if created and decision.create:
+            self.create(decision.create[0])
+        self.restart()
+
+    @rule()
+    def restart(self) -> None:
+        """A new operator knows what it lists, and nothing else."""
+        self.seen = dict(self.pods)
+        self.in_flight, self.refused, self.logs, self.wanted = set(), {}, {}, set()
+
+    @precondition(lambda self: self.wanted)
+    @rule(text=st.sampled_from(["", "a\nb", "x" * 9000]))
+    def fetch_logs(self, text: str) -> None:
+        self.logs.update(dict.fromkeys(self.wanted, text))
+        self.wanted = set()
+
+    # --- the pods -------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data(), change=st.sampled_from(ENDINGS))
+    def a_pod_ends(self, data: st.DataObject, change: dict[str, Any]) -> None:
+        self.pod_changes(data, change)
+        self.see(self.pods)
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data(), change=st.sampled_from(STANDINGS + ENDINGS))
+    def pod_changes(self, data: st.DataObject, change: dict[str, Any]) -> None:
+        name = data.draw(st.sampled_from(self.running()))
+        fresh = {"waiting_reason": None, "unschedulable": None}
+        self.set_pod(replace(self.pods[name], **{**fresh, **change}))
+
+    @precondition(lambda self: self.pods)
+    @rule(data=st.data(), gone=st.booleans())
+    def somebody_deletes_a_pod(self, data: st.DataObject, gone: bool) -> None:
+        self.delete(data.draw(st.sampled_from(sorted(self.pods))), gone=gone)
+
+    @precondition(lambda self: self.history)
+    @rule(data=st.data())
+    def see_a_pod(self, data: st.DataObject) -> None:
+        """The view shows any state that the pod ever had, the newest or an old one again; or that it is gone."""
+        name = data.draw(st.sampled_from(sorted(self.history)))
+        self.see([name])
+        if name in self.pods:
+            self.seen[name] = data.draw(st.sampled_from(self.history[name]))
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data())
+    def a_pod_is_refused(self, data: st.DataObject) -> None:
+        """The API server answers the creation with 403 or 422."""
+        name = data.draw(st.sampled_from(sorted(self.in_flight)))
+        if self.pods.get(name) == self.history[name][0]:
+            del self.pods[name], self.history[name]
+            self.in_flight.discard(name)
+            self.refused[name] = "exceeded quota"
+
+    @rule(seconds=st.sampled_from([1, 20, 40, 90]))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule(ends=st.booleans())
+    def artifacts_are_down(self, ends: bool) -> None:
+        self.outages = (Outage(self.now, self.now + timedelta(seconds=30) if ends else None),)
+
+    @rule()
+    def artifacts_are_up(self) -> None:
+        self.outages = tuple(replace(outage, end=outage.end or self.now) for outage in self.outages)
+
+    # --- what must hold -------------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        """When everything goes well from now on, the Execution ends."""
+        if not hasattr(self, "execution"):
+            return
+        self.artifacts_are_up()
+        for _ in range(40):
+            if self.execution.status.phase in EXECUTION_TERMINAL:
+                break
+            for name in self.running():
+                self.set_pod(replace(self.pods[name], phase="Succeeded", exit_code=0, message='{"n": 1}'))
+            for name in [name for name, pod in self.pods.items() if pod.deleting]:
+                del self.pods[name]
+            self.seen, self.in_flight = dict(self.pods), set()
+            self.fetch_logs("")
+            self.act(self.decided())
+        assert self.execution.status.phase in EXECUTION_TERMINAL
+        assert all(task.phase in TASK_TERMINAL for task in self.execution.status.tasks.values())
+        assert (self.execution.status.error is None) == (self.execution.status.phase == "Completed")
+        assert len(json.dumps(self.execution.status.to_json())) < 100 * 1024
+
+    def decided(self) -> Decision:
+        """A decision, checked."""
+        snapshot = self.snapshot()
+        decision = decide(snapshot, self.now)
+        assert decide(snapshot, self.now) == decision
+        before, after = self.execution.status, decision.status
+        self.check_changes(before, after)
+        self.check_creations(decision)
+        self.check_deletions(decision)
+        if before.phase in EXECUTION_TERMINAL:
+            assert after is before
+            assert not decision.create
+        # Deciding again before anything happened asks for nothing more.
+        settled = replace(
+            snapshot,
+            execution=self.execution.model_copy(update={"status": stored(after)}),
+            in_flight=snapshot.in_flight | {request.name for request in decision.create},
+        )
+        again = decide(settled, self.now)
+        assert again.status == settled.execution.status
+        assert (again.create, again.events) == ((), ())
+        return decision
+
+    def check_changes(self, before: ExecutionStatus, after: ExecutionStatus) -> None:
+        if after.phase != before.phase:
+            # The first turn may start an Execution and end it: that is two edges.
+            steps = [(before.phase, "Running"), ("Running", after.phase)]
+            direct = (before.phase, after.phase) in EXECUTION_CHANGES
+            assert direct or all(step in EXECUTION_CHANGES for step in steps)
+        for name, task in before.tasks.items():
+            now = after.tasks[name]
+            if task.phase in TASK_TERMINAL:
+                assert now == task
+            elif now.phase != task.phase:
+                assert (task.phase, now.phase) in TASK_CHANGES
+            assert now.attempt - task.attempt in (0, 1)
+            assert now.attempt - now.lost in (0, 1)
+
+    def check_creations(self, decision: Decision) -> None:
+        for request in decision.create:
+            tasks = decision.status.tasks
+            assert all(tasks[above].phase == "Completed" for above in self.revision.graph.parents[request.task])
+            assert tasks[request.task].pod == request.name
+            assert request.name not in self.requested
+            live = [pod for pod in self.pods.values() if pod.task == request.task and is_live(pod)]
+            assert all(pod.name in decision.delete for pod in live)
+
+    def check_deletions(self, decision: Decision) -> None:
+        """What may still run is deleted exactly where its task does not wait for it."""
+        for name, pod in self.seen.items():
+            task = decision.status.tasks[pod.task]
+            waited_for = task.phase == "Running" and task.pod == name
+            if pod.phase not in ("Succeeded", "Failed") and not pod.deleting:
+                assert (name in decision.delete) != waited_for
+            else:
+                assert name not in decision.delete
+
+    # --- how the world works --------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        view = WorkflowView(phase="Published", revision=self.revision.name, message=None, current=True)
+        return Snapshot(
+            execution=self.execution,
+            workflow=view,
+            revision=self.revision,
+            pods=dict(self.seen),
+            in_flight=frozenset(self.in_flight),
+            refused=dict(self.refused),
+            log_tails=dict(self.logs),
+            outages=self.outages,
+        )
+
+    def act(self, decision: Decision) -> None:
+        self.execution = self.execution.model_copy(update={"status": stored(decision.status)})
+        self.request(decision)
+        for request in decision.create:
+            self.create(request)
+            self.in_flight.add(request.name)
+        for name in decision.delete:
+            if name in self.pods:
+                self.delete(name, gone=False)
+        self.wanted |= set(decision.need_logs)
+
+    def request(self, decision: Decision) -> None:
+        self.requested |= {request.name for request in decision.create}
+
+    def create(self, request: PodRequest) -> None:
+        assert request.name not in self.pods
+        pod = PodView(
+            name=request.name,
+            uid=f"uid-{request.name}",
+            task=request.task,
+            attempt=request.attempt,
+            phase="Pending",
+            created_at=self.now,
+            input_json=json.dumps(request.input),
+        )
+        self.set_pod(pod)
+
+    def set_pod(self, pod: PodView) -> None:
+        self.pods[pod.name] = pod
+        self.history.setdefault(pod.name, []).append(pod)
+
+    def delete(self, name: str, *, gone: bool) -> None:
+        if gone:
+            del self.pods[name]
+        else:
+            self.set_pod(replace(self.pods[name], deleting=True))
+
+    def see(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.in_flight.discard(name)
+            if name in self.pods:
+                self.seen[name] = self.pods[name]
+            else:
+                self.seen.pop(name, None)
+
+    def running(self) -> list[str]:
+        return sorted(name for name, pod in self.pods.items() if not pod.ended)
+
+
+def is_live(pod: PodView) -> bool:
+    """Whether a pod may still do something."""
+    return not pod.ended and not pod.deleting
+
+
+def stored(status: ExecutionStatus) -> ExecutionStatus:
+    """The status as it comes back from the API server."""
+    return ExecutionStatus.model_validate(json.loads(json.dumps(status.to_json())))
+
+
+TestWorld = World.TestCase
+TestWorld.settings = settings(
+    max_examples=150,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
