@@ -28,12 +28,12 @@ class Downloads(Protocol):
 
 
 def open_input(
-    value: JSONObject, *, schema: JSONObject | None, source: Callable[[], Downloads], folder: Path
+    value: JSONObject, *, schema: JSONObject | None, source: Callable[[], Downloads], folder: Callable[[], Path]
 ) -> JSONObject:
-    """The input with every reference opened: JSON in its place, anything else as a File in `folder`.
+    """The input with every reference opened: JSON in its place, anything else as a File in `folder()`.
 
-    Raises InvalidInput where a reference is malformed, or where the opened input breaks `schema`. `source` is
-    called only where there is something to open.
+    Raises InvalidInput where a reference is malformed, or where the opened input breaks `schema`. `source` and
+    `folder` are called only where there is something to open.
     """
     opener = _Opener(source, folder)
     opened, checked = opener.open(value, ())
@@ -45,7 +45,7 @@ def open_input(
 
 
 class _Opener:
-    def __init__(self, source: Callable[[], Downloads], folder: Path) -> None:
+    def __init__(self, source: Callable[[], Downloads], folder: Callable[[], Path]) -> None:
         self._source = source
         self._folder = folder
         self._opened: dict[str, tuple[Any, Any]] = {}
@@ -67,7 +67,7 @@ class _Opener:
 
     def _fetched(self, ref: ArtifactRef, path: tuple[str | int, ...]) -> tuple[Any, Any]:
         if not _is_json(ref.media_type):
-            target = self._folder / f"artifact-{len(self._opened)}"
+            target = self._folder() / f"artifact-{len(self._opened)}"
             self._source().download_to(target, ref)
             return File(target, media_type=ref.media_type, reference=ref), ref.to_json()
         try:

@@ -27,15 +27,11 @@ def run_task(contract: Contract) -> None:
 
     Raises WorkerError, or whatever the handler raises.
     """
-    with (
-        _output_empty_on_failure(contract),
-        contextlib.ExitStack() as closing,
-        tempfile.TemporaryDirectory(prefix="ossa-", ignore_cleanup_errors=True) as folder,
-    ):
+    with _output_empty_on_failure(contract), contextlib.ExitStack() as closing:
         service = _service(contract, closing)
         input_schema, output_schema = contract.read_schemas()
         handler = load_handler(contract.handler, contract.agents_path)
-        opened = open_input(contract.read_input(), schema=input_schema, source=service, folder=Path(folder))
+        opened = open_input(contract.read_input(), schema=input_schema, source=service, folder=_folder(closing))
         task = Task(input=opened, identity=contract.identity, log=logging.getLogger("task"))
         try:
             result = call_handler(handler, task)
@@ -61,6 +57,19 @@ def _output_empty_on_failure(contract: Contract) -> Iterator[None]:
     finally:
         if not done:
             contract.write_output("")
+
+
+def _folder(closing: contextlib.ExitStack) -> Callable[[], Path]:
+    """Where downloaded files lie, made when there is one: a container may have no place to write to."""
+    made: list[Path] = []
+
+    def folder() -> Path:
+        if not made:
+            temporary = tempfile.TemporaryDirectory(prefix="ossa-", ignore_cleanup_errors=True)
+            made.append(Path(closing.enter_context(temporary)))
+        return made[0]
+
+    return folder
 
 
 def _service(contract: Contract, closing: contextlib.ExitStack) -> Callable[[], ArtifactClient]:

@@ -170,6 +170,14 @@ async def test_a_refusal_ends_the_task_at_once(served: Running, tmp_path: Path) 
     assert "refused to upload an artifact (401): the cluster does not know this token" in ended.last_line
 
 
+async def test_without_an_artifact_service_small_values_still_pass(tmp_path: Path) -> None:
+    small, large = "def run(task): return {'a': 1}", "def run(task): return {'a': 'x' * 2000}"
+    assert (await Pod(tmp_path / "a", code=small).run(OSSA_ARTIFACTS_URL=None)).fields == {"a": 1}
+    ended = await Pod(tmp_path / "b", code=large).run(OSSA_ARTIFACTS_URL=None)
+    assert (ended.code, ended.output) == (1, "")
+    assert "OSSA_ARTIFACTS_URL and OSSA_ARTIFACTS_TOKEN are not both set" in ended.last_line
+
+
 async def test_too_large_a_field_is_refused_in_the_services_words(tmp_path: Path) -> None:
     async with running(tmp_path / "data", max_size=1 << 20) as served:
         token = served.cluster.add_pod("a")
