@@ -27,7 +27,7 @@ demo: up venv ## the data pipeline on real pods, from a bare machine to its repo
 dev: up venv ## run the reconciler from the checkout against the cluster
 	@$(BIN)/python hack/dev.py
 
-test: venv unit e2e ## all tests: unit, then end to end on the cluster of `make up`
+test: up venv unit e2e ## all tests: unit, then end to end on the cluster of `make up`
 
 unit: venv ## tests of pure code and of single processes
 	@$(BIN)/pytest tests/unit -n 2 -q
@@ -47,7 +47,7 @@ format: venv ## ruff format, and its safe fixes
 	@$(BIN)/ruff check --fix .
 
 crds: venv ## write crds/ and the samples' agents anew from their sources
-	@$(BIN)/python -m ossa.api.crds crds charts/ossa-crds/templates
+	@$(BIN)/python -m ossa.api.crds crds charts/ossa-crds/files
 	@$(BIN)/python hack/samples.py
 
 clean: down ## `make down`, and everything in the checkout that is ignored by git but for its history

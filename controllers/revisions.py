@@ -35,11 +35,10 @@ class Revisions:
             return held
         try:
             item = await self._api.get(paths.apps("controllerrevisions", namespace, name))
-            revision = Revision.model_validate(item["data"])
-            if revision_name(revision) != name:
+            if not _is_what_it_says(item):
                 return None
-            compiled = compile_revision(revision)
-        except (NotFound, ValidationError, CompileError):
+            compiled = compile_revision(Revision.model_validate(item["data"]))
+        except (NotFound, CompileError):
             return None
         self._compiled[namespace, name] = compiled
         if len(self._compiled) > CACHED:
@@ -82,6 +81,8 @@ class Revisions:
         found = await self._api.get(path)
         if found["metadata"].get("deletionTimestamp"):
             raise ApiError(0, "BeingDeleted", f"revision {name} is being deleted; it is made again afterwards")
+        if not _is_what_it_says(found):
+            raise ApiError(0, "NameTaken", f"something else has the name of revision {name}; delete that object")
         owners = found["metadata"].get("ownerReferences") or []
         if any(known["uid"] == owner["uid"] for known in owners):
             return
@@ -129,6 +130,14 @@ class Revisions:
             )
         except (NotFound, Conflict):
             return
+
+
+def _is_what_it_says(item: JSONObject) -> bool:
+    """Whether the name is the hash of the content, so that nobody can put another one in its place."""
+    try:
+        return revision_name(Revision.model_validate(item.get("data"))) == str(item["metadata"]["name"])
+    except ValidationError:
+        return False
 
 
 def stale_revisions(items: list[JSONObject], workflow_uid: str, current: str) -> list[JSONObject]:

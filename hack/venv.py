@@ -30,7 +30,7 @@ def environment(job: Job) -> None:
 
 def install(job: Job) -> None:
     """All hashes are checked; the checkout itself is installed so that edits count at once."""
-    pip = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     job.run([*pip, "--require-hashes", "-r", REQUIREMENTS], sentence="the locked packages could not be installed")
     job.run([*pip, "--no-deps", "--no-build-isolation", "--editable", paths.REPO], cwd=paths.REPO)
     STAMP.write_text(KEY)

@@ -20,14 +20,12 @@ import kopf
 
 from controllers import admission
 from ossa.api.contract import GROUP, VERSION
-from ossa.kube.client import ApiClient
-from ossa.kube.config import KubeConfig, load_config
-from ossa.kube.errors import ApiError
+from ossa.kube.config import load_config
+from ossa.kube.kinds import wait_for_kinds
 from ossa.logs import log_to
 
 logger = logging.getLogger("ossa.admission")
 
-DISCOVERY_SECONDS = 2.0
 CERTIFICATE_SECONDS = 5.0
 OPERATIONS = ("CREATE", "UPDATE")
 
@@ -106,24 +104,6 @@ class NoMemories:
         return iter(())
 
 
-async def wait_for_kinds(config: KubeConfig) -> None:
-    """Return once the CRDs are installed, so that the charts may be installed in any order.
-
-    kopf looks for kinds once, at its start, and answers 404 for those that it did not see.
-    """
-    async with ApiClient(config) as api:
-        while True:
-            try:
-                found = await api.get(f"/apis/{GROUP}/{VERSION}")
-                missing = sorted(set(admission.REVIEWS) - {item["name"] for item in found["resources"]})
-                if not missing:
-                    return
-                logger.warning("waiting for the CRDs of %s", ", ".join(missing))
-            except ApiError as error:
-                logger.warning("waiting for the API server to serve %s/%s: %s", GROUP, VERSION, error)
-            await asyncio.sleep(DISCOVERY_SECONDS)
-
-
 def run(settings: Settings) -> None:
     """Serve until SIGTERM. No watch, no peering, no events posted, no configuration of kopf's own."""
     registry = kopf.get_default_registry()
@@ -156,7 +136,7 @@ def main() -> None:
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     # Until kopf puts its own in place: the first process of a container has no default that would end it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    asyncio.run(wait_for_kinds(load_config()))
+    asyncio.run(wait_for_kinds(load_config(), admission.REVIEWS))
     run(settings)
 
 

@@ -14,6 +14,7 @@ import kopf
 from controllers.platform import Platform, registry_of
 from controllers.settings import BadSetting, Settings, settings_from
 from ossa.kube.config import KubeConfig, NoCluster, load_config
+from ossa.kube.kinds import wait_for_kinds
 from ossa.logs import log_to
 
 log = logging.getLogger("ossa.reconciler")
@@ -21,6 +22,7 @@ log = logging.getLogger("ossa.reconciler")
 
 async def serve(config: KubeConfig, settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT, or until a part of it fails."""
+    await wait_for_kinds(config, ("agents", "workflows", "executions"))
     platform = Platform(config, settings)
     platform.metrics.serve(settings.metrics_port)
     controllers = asyncio.create_task(platform.run())

@@ -21,8 +21,8 @@ class Task(Model):
     input: JSONObject = Field(
         default_factory=dict,
         description=(
-            "The input. Strings may hold ${{ CEL }} over `inputs`, `tasks.NAME.output`, `tasks.NAME.phase`, `execution` "
-            "and `workflow`; a reference to a task makes it a dependency."
+            "The input. Strings may hold ${{ CEL }} over `inputs`, `tasks.NAME.output`, `tasks.NAME.phase`, "
+            "`execution` and `workflow`; a reference to a task makes it a dependency."
         ),
     )
     depends_on: list[TaskName] = Field(
@@ -47,7 +47,9 @@ class WorkflowSpec(Model):
     published: bool = Field(default=True, description="false keeps it a Draft that no Execution can start.")
     inputs: JSONObject | None = Field(
         default=None,
-        description="JSON Schema of an Execution's inputs, of type object; the defaults of its properties are filled in.",
+        description=(
+            "JSON Schema of an Execution's inputs, of type object; the defaults of its properties are filled in."
+        ),
     )
     tasks: list[Task] = Field(min_length=1, max_length=MAX_TASKS, description="The tasks; their order means nothing.")
     outputs: JSONObject = Field(

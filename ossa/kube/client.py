@@ -168,7 +168,7 @@ class ApiClient:
         answer: dict[str, Any] = orjson.loads(await self._call(method, path, **more))
         return answer
 
-    async def _call(
+    async def _call(  # noqa: PLR0913 - each by name
         self,
         method: str,
         path: str,
