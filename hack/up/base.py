@@ -10,6 +10,7 @@ from pathlib import Path
 from . import leftovers, paths
 from .steps import Failure, Job
 
+STORE = paths.CACHE / "buildah" / "root"
 SUITE = "bookworm"
 _PACKAGES = ("python3", "python3-venv", "ca-certificates")
 _RECIPE = "1"  # raise it when this file makes another image of the same packages
@@ -27,13 +28,12 @@ _DROPPED = (
 
 def buildah(*arguments: str) -> list[str]:
     """buildah with its storage in the cache, so that layers outlive the cluster."""
-    root = paths.CACHE / "buildah"
     return [
         "buildah",
         "--root",
-        str(root / "root"),
+        str(STORE),
         "--runroot",
-        str(root / "run"),
+        str(STORE.parent / "run"),
         "--storage-driver",
         "overlay",
         *arguments,

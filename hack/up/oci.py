@@ -10,8 +10,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from . import base, paths
-from .steps import Job
+from . import base, layers, paths
+from .steps import Job, say
 
 CTR = ("ctr", "--address", str(paths.CONTAINERD_SOCKET), "--namespace", "k8s.io")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -32,13 +32,24 @@ def load(job: Job, reference: str) -> None:
         return
     folder = paths.DEV / f"image-{reference.rpartition('/')[2].replace(':', '-')}"
     shutil.rmtree(folder, ignore_errors=True)
-    # Uncompressed, into a folder: a push to an OCI layout compresses all of it anew, in thrice the time.
-    job.run(base.buildah("push", "--quiet", "--disable-compression", "--format", "oci", reference, f"dir:{folder}"))
-    content = (folder / "manifest.json").read_bytes()
+    folder.mkdir()
+    try:
+        content = layers.export(base.image_id(reference), folder, _present(job))
+    except layers.UnknownStoreError as error:
+        say(f"layers of {reference} are not to be had one by one ({error}): copying all of them")
+        # Uncompressed, into a folder: a push to an OCI layout compresses all of it anew, in thrice the time.
+        push = ("push", "--quiet", "--disable-compression", "--format", "oci", reference, f"dir:{folder}")
+        shutil.rmtree(folder)
+        job.run(base.buildah(*push))
+        content = (folder / "manifest.json").read_bytes()
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     manifest = {"mediaType": _MANIFEST, "digest": digest, "size": len(content)}
     _import(job, reference, manifest, {digest: content}, folder)
     shutil.rmtree(folder)
+
+
+def _present(job: Job) -> set[str]:
+    return set(job.run([*CTR, "content", "ls", "--quiet"]).split())
 
 
 def _has(job: Job, reference: str, image_id: str) -> bool:
@@ -84,7 +95,7 @@ def load_single_file(job: Job, reference: str, program: Path) -> None:
 def _import(job: Job, reference: str, manifest: dict[str, Any], blobs: dict[str, bytes], folder: Path) -> None:
     """Hand containerd an archive of the image that leaves out the layers that it has."""
     body = json.loads(blobs[manifest["digest"]])
-    there = set(job.run([*CTR, "content", "ls", "--quiet"]).split())
+    there = _present(job)
     needed = [body["config"]["digest"], *(layer["digest"] for layer in body["layers"])]
     annotated = {**manifest, "annotations": {"io.containerd.image.name": reference}}
     archive = folder / "image.tar"
