@@ -57,6 +57,18 @@ def test_a_failure_is_recorded_once_its_log_is_there() -> None:
     assert (error.log_tail or "").splitlines() == [f"line {number}" for number in range(80, 100)]
 
 
+def test_a_lost_task_waits_while_a_failure_waits_for_its_log() -> None:
+    run = Run(compiled(TWO_BRANCHES))
+    run.step()
+    run.lose("b")
+    assert run.fail("a", log=None).create == ()
+    assert run.phases() == {"a": "Running", "b": "Running", "after-a": "Pending", "after-b": "Pending"}
+    run.change(log_tails={run.status.tasks["a"].pod or "": ""})
+    assert run.step().create == ()
+    assert run.status.tasks["b"].reason == "PodLost"
+    assert run.phase() == "Failed"
+
+
 def test_only_the_first_failure_waits_for_a_log() -> None:
     run = Run(compiled(TWO_BRANCHES))
     run.step()
