@@ -55,7 +55,7 @@ def _task_row(name: str, task: TaskStatus, now: datetime) -> TaskRow:
 
 def task_message(task: TaskStatus) -> str:
     """Why the task is where it is: the reason in one word and the message, as far as there are any."""
-    message = " ".join((task.message or "").split())
+    message = _one_line(task.message or "").strip()
     if task.reason is None or message.startswith(task.reason):
         return message
     return f"{task.reason}: {message}" if message else task.reason
@@ -145,9 +145,13 @@ def closing(execution: Execution) -> list[str]:
     error = status.error
     if error is None:
         return [f"{status.phase}: {status.message or 'no reason was recorded'}"]
-    where = f" in task {error.task} (attempt {error.attempt})" if error.task else ""
-    code = f", exit code {error.exit_code}" if error.exit_code is not None else ""
-    lines = [f"Failed{where}: {error.reason}{code}: {error.message}".rstrip(": ")]
+    facts = [f"task {error.task}, attempt {error.attempt}"] if error.task else []
+    facts.append(error.reason)
+    if error.exit_code is not None:
+        facts.append(f"exit code {error.exit_code}")
+    # The message may begin with the task, which stands before it already.
+    message = error.message.removeprefix(f"task '{error.task}' failed: ")
+    lines = [f"Failed ({', '.join(facts)}): {_one_line(message)}".rstrip(": ")]
     if error.log_tail:
         lines += ["last lines of its log:", *_indent(error.log_tail)]
     return lines
@@ -165,9 +169,12 @@ def _shorten(value: Any) -> Any:
 
 
 def _indent(text: str) -> list[str]:
-    # A task's log is anybody's text: control characters in it must not reach the terminal.
-    lines = text.rstrip().expandtabs().splitlines()
-    return ["  " + "".join(char if char.isprintable() else "?" for char in line) for line in lines]
+    return [f"  {_one_line(line)}" for line in text.rstrip().expandtabs().splitlines()]
+
+
+def _one_line(text: str) -> str:
+    """What a task says is anybody's text: control characters in it must not reach the terminal."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.splitlines()))
 
 
 def columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

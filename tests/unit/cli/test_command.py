@@ -41,6 +41,7 @@ def execution(version: int, **status: Any) -> dict[str, Any]:
 
 
 RUNNING = execution(1, phase="Running", progress="0/1", tasks={"t": {"phase": "Running", "attempt": 1, "pod": "p"}})
+RUNNING_STILL = {**RUNNING, "metadata": {**RUNNING["metadata"], "resourceVersion": "7"}}
 COMPLETED = execution(
     2,
     phase="Completed",
@@ -74,6 +75,7 @@ class Cluster:
     posted: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
     watched_from: list[str] = field(default_factory=list)
+    watching: asyncio.Event = field(default_factory=asyncio.Event)
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -113,6 +115,7 @@ class Cluster:
         self.watched_from.append(request.query["resourceVersion"])
         response = web.StreamResponse()
         await response.prepare(request)
+        self.watching.set()
         if not self.watches:
             await asyncio.sleep(60)
         for kind, found in self.watches.pop(0):
@@ -140,11 +143,24 @@ class Ended:
 
 
 class Terminal:
-    """Types commands."""
+    """Types commands, and has the API server that they speak to."""
+
+    server: TestServer
 
     def __init__(self, kubeconfig: Path, cluster: Cluster) -> None:
         self.cluster = cluster
         self.env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPO), "KUBECONFIG": str(kubeconfig)}
+
+    async def start(self, port: int = 0) -> None:
+        self.server = TestServer(self.cluster.app(), port=port)
+        await self.server.start_server(shutdown_timeout=0.1)
+
+    async def restart(self, *, away: float) -> None:
+        """The API server dies, and comes back after so many seconds."""
+        port = self.server.port
+        await self.server.close()
+        await asyncio.sleep(away)
+        await self.start(int(port or 0))
 
     async def ossa(self, *arguments: str) -> Ended:
         process = await asyncio.create_subprocess_exec(
@@ -175,11 +191,11 @@ def kubeconfig(server: str) -> str:
 @pytest.fixture
 async def terminal(tmp_path: Path) -> AsyncIterator[Terminal]:
     cluster = Cluster()
-    server = TestServer(cluster.app())
-    await server.start_server()
-    (tmp_path / "kubeconfig").write_text(kubeconfig(str(server.make_url("")).rstrip("/")))
-    yield Terminal(tmp_path / "kubeconfig", cluster)
-    await server.close()
+    typed = Terminal(tmp_path / "kubeconfig", cluster)
+    await typed.start()
+    (tmp_path / "kubeconfig").write_text(kubeconfig(str(typed.server.make_url("")).rstrip("/")))
+    yield typed
+    await typed.server.close()
 
 
 async def test_watch_tells_every_change_and_ends_with_0(terminal: Terminal) -> None:
@@ -207,7 +223,7 @@ async def test_watch_of_a_failure_ends_with_1_and_says_why(terminal: Terminal) -
         {"phase": "Failed", "progress": "0/1"},
     ]
     shown = await terminal.ossa("watch", "x1")
-    assert "Failed in task t (attempt 1): Error, exit code 1: see its log" in shown.out
+    assert "Failed (task t, attempt 1, Error, exit code 1): see its log" in shown.out
     assert "  boom" in shown.out
 
 
@@ -229,9 +245,20 @@ async def test_watch_on_a_terminal_is_a_table(terminal: Terminal) -> None:
 
 async def test_watch_starts_again_where_its_place_is_gone(terminal: Terminal) -> None:
     gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
-    terminal.cluster.watches = [[("ERROR", gone)], [("MODIFIED", COMPLETED)]]
+    terminal.cluster.watches = [[("MODIFIED", RUNNING_STILL), ("ERROR", gone)], [("MODIFIED", COMPLETED)]]
     assert (await terminal.ossa("watch", "x1")).code == 0
-    assert terminal.cluster.watched_from == ["1", "1"]
+    assert terminal.cluster.watched_from == ["1", "7"]
+
+
+async def test_watch_outlives_the_api_server(terminal: Terminal) -> None:
+    watching = asyncio.create_task(terminal.ossa("watch", "x1", "--timeout", "30s"))
+    await asyncio.wait_for(terminal.cluster.watching.wait(), 30)
+    await terminal.restart(away=1.5)
+    # Its history starts anew: nobody can go on from where they were.
+    terminal.cluster.executions["x1"] = COMPLETED
+    ended = await watching
+    assert ended.code == 0, ended.err
+    assert "Completed in 3s" in ended.out
 
 
 async def test_watch_ends_with_3_when_time_is_over(terminal: Terminal) -> None:

@@ -93,10 +93,10 @@ def test_changes_tell_only_what_is_new_and_ends_before_starts() -> None:
 def test_closing_says_where_a_failure_was_and_why() -> None:
     error = {
         "task": "ml", "attempt": 2, "reason": "OOMKilled", "exitCode": 137,
-        "message": "more memory", "logTail": "a\n\x1b[2Jb",
+        "message": "task 'ml' failed: more memory", "logTail": "a\n\x1b[2Jb",
     }  # fmt: skip
     assert closing(execution(phase="Failed", error=error)) == [
-        "Failed in task ml (attempt 2): OOMKilled, exit code 137: more memory",
+        "Failed (task ml, attempt 2, OOMKilled, exit code 137): more memory",
         "last lines of its log:",
         "  a",
         "  ?[2Jb",
