@@ -115,7 +115,7 @@ class ExecutionController:
             return
         execution = Execution.model_validate(item)
         if execution.status.phase in EXECUTION_TERMINAL:
-            await self._clean(item, execution)
+            await self._clean(execution)
             return
         snapshot = await self._gather(execution)
         now = datetime.now(UTC)
@@ -214,12 +214,17 @@ class ExecutionController:
         except NotFound:
             return
 
-    async def _clean(self, item: JSONObject, execution: Execution) -> None:
-        """Removes the pods of an execution that has ended, in two batches: the good ones soon, the failed ones late."""
+    async def _clean(self, execution: Execution) -> None:
+        """Removes the pods of an execution that has ended, in two batches: the good ones soon, the failed ones late.
+
+        What still runs (the write of the end was the last thing that a dying reconciler did) goes at once.
+        """
         uid, ended = execution.metadata.uid, execution.status.completed_at
         self._creator.forget(uid)
         if ended is None or not self.pods.of(uid):
             return
+        for name in decide(Snapshot(execution, pods=self.pods.of(uid)), datetime.now(UTC)).delete:
+            await self._delete_pod(execution.metadata.namespace, name)
         age = datetime.now(UTC) - from_text(ended)
         for phase, keep in (
             ("Succeeded", self._settings.keep_completed_pods),
@@ -232,7 +237,7 @@ class ExecutionController:
                 self.loop.queue.add_after(uid, left.total_seconds() + 1)
                 continue
             await self._api.delete(
-                paths.core("pods", item["metadata"]["namespace"]),
+                paths.core("pods", execution.metadata.namespace),
                 {
                     "labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_EXECUTION_UID}={uid}",
                     "fieldSelector": f"status.phase={phase}",

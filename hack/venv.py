@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 from hack.up import paths, tools
+from hack.up.machine import machine_lock
 from hack.up.steps import Failure, Job, Step, run_steps, say
 
 VENV = paths.REPO / ".venv"
 REQUIREMENTS = paths.REPO / "requirements" / "dev.txt"
 STAMP = VENV / ".installed"
-KEY = paths.digest([REQUIREMENTS, paths.REPO / "pyproject.toml", Path(__file__)], sys.version)
+KEY = paths.digest([REQUIREMENTS], sys.version)
 
 
 def packages(job: Job) -> None:
@@ -41,19 +42,24 @@ def main() -> int:
     if STAMP.is_file() and STAMP.read_text() == KEY:
         return 0
     try:
-        run_steps(
-            [
-                Step("python packages", packages),
-                Step("environment", environment, ("python packages",)),
-                Step("requirements", install, ("environment",)),
-            ],
-            paths.DEV / "logs",
-        )
+        with machine_lock():
+            _make()
     except Failure as failure:
         print(f"make venv: {failure}", file=sys.stderr)
         return 1
     say(f"{VENV.name} is ready")
     return 0
+
+
+def _make() -> None:
+    run_steps(
+        [
+            Step("python packages", packages),
+            Step("environment", environment, ("python packages",)),
+            Step("requirements", install, ("environment",)),
+        ],
+        paths.DEV / "logs",
+    )
 
 
 if __name__ == "__main__":
