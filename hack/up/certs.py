@@ -58,6 +58,11 @@ def make(job: Job) -> None:
             _file("ca.new"),
         )
         _file("ca.new").rename(_file("ca.crt"))
+    specification = json.dumps(_CERTIFICATES)
+    if not _file("specification").is_file() or _file("specification").read_text() != specification:
+        for name in _CERTIFICATES:  # an earlier version of this program wanted other ones
+            _file(f"{name}.crt").unlink(missing_ok=True)
+        paths.write(_file("specification"), specification)
     if not _file("sa.key").is_file():
         _openssl(job, "genrsa", "-out", _file("sa.new"), "2048")
         _file("sa.new").rename(_file("sa.key"))

@@ -18,6 +18,27 @@ PAUSE_IMAGE = "localhost/ossa/pause:dev"
 VOLUME_COUNT = 6
 
 
+_KUBELET_LIMITS: dict[str, Any] = {
+    # The images come from `make up` and from nowhere else: the kubelet must not collect them.
+    "imageGCHighThresholdPercent": 100,
+    "imageGCLowThresholdPercent": 99,
+    "imageMinimumGCAge": "87600h",
+    # A laptop's disk is often nearly full, and an eviction would look like a failure of the operator.
+    "evictionHard": {
+        "memory.available": "50Mi",
+        "nodefs.available": "1%",
+        "imagefs.available": "1%",
+        "nodefs.inodesFree": "1%",
+    },
+    "registryPullQPS": 50,
+    "registryBurst": 100,
+    "eventRecordQPS": 100,
+    "eventBurst": 200,
+    "kubeAPIQPS": 100,
+    "kubeAPIBurst": 200,
+}
+
+
 def containerd() -> str:
     return f"""\
 version = 2
@@ -102,23 +123,7 @@ def kubelet() -> str:
         "syncFrequency": "10s",
         "fileCheckFrequency": "0s",
         "httpCheckFrequency": "0s",
-        # The images come from `make up` and from nowhere else: the kubelet must not collect them.
-        "imageGCHighThresholdPercent": 100,
-        "imageGCLowThresholdPercent": 99,
-        "imageMinimumGCAge": "87600h",
-        # A laptop's disk is often nearly full, and an eviction would look like a failure of the operator.
-        "evictionHard": {
-            "memory.available": "50Mi",
-            "nodefs.available": "1%",
-            "imagefs.available": "1%",
-            "nodefs.inodesFree": "1%",
-        },
-        "registryPullQPS": 50,
-        "registryBurst": 100,
-        "eventRecordQPS": 100,
-        "eventBurst": 200,
-        "kubeAPIQPS": 100,
-        "kubeAPIBurst": 200,
+        **_KUBELET_LIMITS,
         "containerLogMaxSize": "10Mi",
         "containerLogMaxFiles": 2,
         "nodeStatusUpdateFrequency": "5s",

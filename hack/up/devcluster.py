@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from . import certs, config, leftovers, machine, paths
-from .certs import API_PORT, NODE, NODE_IP
+from . import config, flags, leftovers, machine, paths
+from .certs import API_PORT, NODE_IP
 from .daemons import API, PIDS, Daemon, ensure, http_ok, require_ports, running
 from .steps import Failure, Job, say
 
@@ -21,16 +21,8 @@ def check() -> None:
         raise Failure("the devcluster needs root: it starts a kubelet and containers (or start Docker and use kind)")
     if len(str(paths.DEV)) > _LONGEST_PATH:
         raise Failure(f"the path {paths.REPO} is too long for the kubelet's sockets: use a shorter one")
-    if subprocess.run(["pgrep", "-x", "kubelet"], capture_output=True, text=True, check=False).stdout:
-        pids = set(machine.marked(machine.MARK))
-        found = {
-            int(p)
-            for p in subprocess.run(
-                ["pgrep", "-x", "kubelet"], capture_output=True, text=True, check=False
-            ).stdout.split()
-        }
-        if found - pids:
-            raise Failure("this machine is a node of another Kubernetes cluster: use it with CONTEXT=NAME")
+    if leftovers.foreign_kubelet():
+        raise Failure("this machine is a node of another Kubernetes cluster: use it with CONTEXT=NAME")
 
 
 def take_over() -> None:
@@ -79,7 +71,6 @@ def start_containerd(job: Job) -> None:
 
 
 def start_control_plane(job: Job, binary: Path) -> None:
-    pki = paths.PKI
     require_ports("etcd", 12379, 12380)
     etcd = Daemon(
         "etcd",
@@ -94,88 +85,36 @@ def start_control_plane(job: Job, binary: Path) -> None:
             "http://127.0.0.1:12380",
         ),
     )
-    ensure(job, etcd, lambda: http_ok("http://127.0.0.1:12379/health"))
+    _start_etcd(job, etcd)
     require_ports("kube-apiserver", API_PORT)
-    flags = {
-        "etcd-servers": "http://127.0.0.1:12379",
-        "bind-address": "0.0.0.0",
-        "secure-port": API_PORT,
-        "advertise-address": NODE_IP,
-        "service-cluster-ip-range": certs.SERVICE_CIDR,
-        "allow-privileged": "true",
-        "authorization-mode": "Node,RBAC",
-        "enable-admission-plugins": "NodeRestriction",
-        "client-ca-file": pki / "ca.crt",
-        "tls-cert-file": pki / "apiserver.crt",
-        "tls-private-key-file": pki / "apiserver.key",
-        "kubelet-certificate-authority": pki / "ca.crt",
-        "kubelet-client-certificate": pki / "kubelet-client.crt",
-        "kubelet-client-key": pki / "kubelet-client.key",
-        "kubelet-preferred-address-types": "InternalIP",
-        "service-account-issuer": "https://kubernetes.default.svc",
-        "service-account-key-file": pki / "sa.key",
-        "service-account-signing-key-file": pki / "sa.key",
-        "requestheader-client-ca-file": pki / "ca.crt",
-        "requestheader-allowed-names": "front-proxy-client",
-        "requestheader-username-headers": "X-Remote-User",
-        "requestheader-group-headers": "X-Remote-Group",
-        "requestheader-extra-headers-prefix": "X-Remote-Extra-",
-        "proxy-client-cert-file": pki / "front-proxy-client.crt",
-        "proxy-client-key-file": pki / "front-proxy-client.key",
-        "profiling": "false",
-        "event-ttl": "1h",
-    }
-    ensure(job, _program(binary, "kube-apiserver", flags), lambda: http_ok(f"{API}/readyz"))
-    manager = {
-        **_client("controller-manager"),
-        **_serving("controller-manager"),
-        "service-account-private-key-file": pki / "sa.key",
-        "root-ca-file": pki / "ca.crt",
-        "use-service-account-credentials": "true",
-        "leader-elect": "false",
-        "cluster-signing-cert-file": pki / "ca.crt",
-        "cluster-signing-key-file": pki / "ca.key",
-        "kube-api-qps": 200,
-        "kube-api-burst": 400,
-        "concurrent-gc-syncs": 20,
-        "controllers": "*",
-        "bind-address": "127.0.0.1",
-        "terminated-pod-gc-threshold": 2000,
-        "flex-volume-plugin-dir": paths.KUBELET / "volume-plugins",
-        "profiling": "false",
-    }
-    scheduler = {
-        **_client("scheduler"),
-        **_serving("scheduler"),
-        "leader-elect": "false",
-        "kube-api-qps": 200,
-        "kube-api-burst": 400,
-        "bind-address": "127.0.0.1",
-        "profiling": "false",
-    }
+    ensure(job, _program(binary, "kube-apiserver", flags.apiserver()), lambda: http_ok(f"{API}/readyz"))
     ensure(
         job,
-        _program(binary, "kube-controller-manager", manager),
+        _program(binary, "kube-controller-manager", flags.controller_manager()),
         lambda: http_ok("https://127.0.0.1:10257/healthz"),
     )
     ensure(
         job,
-        _program(binary, "kube-scheduler", scheduler),
+        _program(binary, "kube-scheduler", flags.scheduler()),
         lambda: http_ok("https://127.0.0.1:10259/healthz"),
     )
 
 
-def _client(name: str) -> dict[str, object]:
-    kubeconfig = paths.CONFIG / f"{name}.kubeconfig"
-    return {
-        "kubeconfig": kubeconfig,
-        "authentication-kubeconfig": kubeconfig,
-        "authorization-kubeconfig": kubeconfig,
-    }
+def _start_etcd(job: Job, etcd: Daemon) -> None:
+    def healthy() -> bool:
+        return http_ok("http://127.0.0.1:12379/health")
 
-
-def _serving(name: str) -> dict[str, object]:
-    return {"tls-cert-file": paths.PKI / f"{name}.crt", "tls-private-key-file": paths.PKI / f"{name}.key"}
+    data = paths.DEV / "etcd"
+    existed = data.exists()
+    try:
+        ensure(job, etcd, healthy)
+    except Failure:
+        if not existed or running("etcd"):  # slow is not broken
+            raise
+        # It does not fsync, so a power cut may spoil it; a development cluster is then made anew.
+        say("the cluster's state is not readable any more: starting with an empty one")
+        shutil.rmtree(data)
+        ensure(job, etcd, healthy)
 
 
 def _program(binary: Path, name: str, flags: dict[str, object], configs: tuple[Path, ...] = ()) -> Daemon:
@@ -190,29 +129,12 @@ def start_node(job: Job, binary: Path) -> None:
         volume = paths.VOLUMES / f"ossa-dev-{number}"
         volume.mkdir(parents=True, exist_ok=True)
         volume.chmod(0o777)  # pods run as user 65532, and a hostPath volume keeps the folder's owner
-    kubelet = {
-        "config": kubelet_config,
-        "kubeconfig": paths.CONFIG / "kubelet.kubeconfig",
-        "root-dir": paths.KUBELET,
-        "hostname-override": NODE,
-        "node-ip": NODE_IP,
-    }
-    proxy = {
-        "kubeconfig": paths.CONFIG / "proxy.kubeconfig",
-        "hostname-override": NODE,
-        "proxy-mode": "iptables",
-        "cluster-cidr": config.POD_CIDR,
-        "conntrack-max-per-core": 0,
-        "iptables-min-sync-period": "100ms",
-        "healthz-bind-address": "127.0.0.1:10256",
-        "metrics-bind-address": "127.0.0.1:10249",
-    }
     ensure(
         job,
-        _program(binary, "kubelet", kubelet, (kubelet_config,)),
+        _program(binary, "kubelet", flags.kubelet(kubelet_config), (kubelet_config,)),
         lambda: http_ok("http://127.0.0.1:10248/healthz"),
     )
-    ensure(job, _program(binary, "kube-proxy", proxy), lambda: http_ok("http://127.0.0.1:10249/healthz"))
+    ensure(job, _program(binary, "kube-proxy", flags.proxy()), lambda: http_ok("http://127.0.0.1:10249/healthz"))
     corefile = paths.CONFIG / "Corefile"
     dns = Daemon("coredns", (str(binary), "coredns", "-conf", str(corefile)), (corefile,))
     ensure(job, dns, lambda: http_ok("http://127.0.0.1:18080/health"))

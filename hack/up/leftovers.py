@@ -103,6 +103,18 @@ def restore_sysctls() -> None:
             setting.write_text(value)
 
 
+def foreign_kubelet() -> bool:
+    """Whether a kubelet that is not ours runs on this machine itself, and not in a container (as kind's do)."""
+    here = Path("/proc/self/ns/mnt").readlink()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "comm").read_text().strip() == "kubelet" and (process / "ns/mnt").readlink() == here:
+                return True  # ours has the name of the one binary
+        except OSError:
+            continue  # it ended meanwhile
+    return False
+
+
 def remove_strays() -> None:
     """Files at places that containerd, kubelet and CNI do not let one choose."""
     listening = Path("/proc/net/unix").read_text()
@@ -116,8 +128,8 @@ def remove_strays() -> None:
         if link.is_symlink() and "/.dev/pod-logs/" in str(link.readlink()):
             link.unlink(missing_ok=True)
     plugins = Path("/var/lib/kubelet/device-plugins")
-    for name in ("kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION"):
-        if not subprocess.run(["pgrep", "-x", "kubelet"], capture_output=True, check=False).stdout:
+    if not foreign_kubelet():
+        for name in ("kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION"):
             (plugins / name).unlink(missing_ok=True)
     # buildah keeps a cache of digests there; with nothing else beside it, it is ours alone.
     containers = Path("/var/lib/containers")

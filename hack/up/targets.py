@@ -142,9 +142,13 @@ def down() -> None:
     if platform.system() == "Linux" and os.geteuid() == 0:
         with machine.machine_lock():
             machine.kill_orphaned_jobs()
-            for dev in {machine.owner() or paths.DEV, paths.DEV}:
+            before = machine.owner()
+            if before and before != paths.DEV:
+                say(f"the cluster on this machine is of another checkout ({before.parent}): removing that one")
+            for dev in {before or paths.DEV, paths.DEV}:
                 machine.remove_all(dev)
             leftovers.unmount_below(paths.CACHE)
+            leftovers.remove_strays()
             paths.LOCK.unlink(missing_ok=True)
     elif paths.OWNER.exists():
         raise Failure("a devcluster is on this machine, and removing it needs root")
