@@ -154,6 +154,7 @@ def load_base(job: Job) -> None:
     if config.PAUSE_IMAGE not in oci.loaded(job):
         oci.load_single_file(job, config.PAUSE_IMAGE, binary.home(tools.go(job)) / "pause")
     oci.load(job, paths.BASE_IMAGE)
+    oci.tag(job, paths.BASE_IMAGE, paths.SAMPLE_IMAGE)
 
 
 def load(job: Job) -> None:

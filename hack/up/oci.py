@@ -48,6 +48,13 @@ def load(job: Job, reference: str) -> None:
     shutil.rmtree(folder)
 
 
+def tag(job: Job, reference: str, alias: str) -> None:
+    """Give an image a second name."""
+    known = loaded(job)
+    if known.get(alias) != known[reference]:
+        job.run([*CTR, "images", "tag", "--force", reference, alias])
+
+
 def _present(job: Job) -> set[str]:
     return set(job.run([*CTR, "content", "ls", "--quiet"]).split())
 

@@ -32,6 +32,8 @@ CONTAINERD_STATE = DEV / "containerd-state"
 NAMESPACE = "ossa-system"
 IMAGES = "localhost/ossa"
 BASE_IMAGE = f"{IMAGES}/base:dev"
+# What the samples ask for. The devcluster reaches no registry, and its base is a Debian of the same release.
+SAMPLE_IMAGE = "docker.io/library/debian:bookworm-slim"
 
 _IGNORED = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 
