@@ -191,6 +191,8 @@ class Turn:
         """Whether a pod may still run, but not for its task: lost, timed out, or only its sidecars."""
         if pod.deleting or pod.phase in ("Succeeded", "Failed"):
             return False
+        if pod.exit_code is not None and pod.containers == 1:
+            return False  # the phase comes a moment after the exit code; the log of the pod is still wanted
         task = self.tasks.get(pod.task)
         return task is None or task.phase != "Running" or task.pod != pod.name
 

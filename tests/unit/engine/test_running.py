@@ -101,6 +101,17 @@ def test_a_task_whose_main_ended_is_done_though_sidecars_run() -> None:
     assert decision.delete == (name,)
 
 
+def test_a_pod_whose_only_container_ended_is_kept_for_its_log() -> None:
+    run = Run(compiled(spec({"name": "a"})))
+    run.step()
+    run.pod("a", phase="Running", exit_code=3)
+    assert run.step().need_logs
+    run.change(log_tails={run.status.tasks["a"].pod or "": "why"})
+    assert run.step().delete == ()
+    assert run.phase() == "Failed"
+    assert run.step().delete == ()
+
+
 def test_a_finished_execution_stays_as_it_is() -> None:
     run = Run(compiled(spec({"name": "a"})))
     run.step()
