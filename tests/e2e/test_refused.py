@@ -36,7 +36,7 @@ WORKFLOWS: dict[str, tuple[JSONObject, list[str]]] = {
         ),
         ["spec.tasks: these tasks wait for each other: ", "a -> ", "b -> ", "c", "take one of the references out"],
     ),
-    "self": (flow(task("a", "x", after=["a"])), ["spec.tasks[0].dependsOn[0]", "waits for itself"]),
+    "self": (flow(task("a", "x", after=["a"])), ["spec.tasks[0].dependsOn", "a task may not depend on itself"]),
     "unknown task in an expression": (
         flow(task("first", "x"), task("b", "x", give={"v": {"w": "${{ tasks.fist.output.v }}"}})),
         ["spec.tasks[1].input", "there is no task 'fist'; did you mean 'first'?"],
@@ -108,7 +108,7 @@ AGENTS: dict[str, tuple[JSONObject, list[str]]] = {
     ),
     "service account by the back door": (
         sound_agent(runtime={"container": {"image": "b"}, "podTemplate": {"spec": {"serviceAccountName": "root"}}}),
-        ["spec.runtime.podTemplate.spec.serviceAccountName", "set spec.runtime.serviceAccountName instead"],
+        ["spec.runtime.podTemplate.spec", "set spec.runtime.serviceAccountName instead"],
     ),
 }
 
@@ -173,7 +173,7 @@ async def test_an_execution_is_never_changed(namespace: Namespace, edit: Callabl
     changed = copy.deepcopy(item)
     edit(changed["spec"])
     said = (await namespace.kubectl_apply(changed)).refused()
-    assert "an Execution may not be changed; create another one" in said
+    assert "create another" in said
     assert (await namespace.get("executions", "run"))["spec"] == before
 
 

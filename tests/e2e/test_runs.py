@@ -97,7 +97,7 @@ async def test_a_condition_that_is_false_skips_the_task_and_what_depends_on_it(n
         "after-some": "Skipped",
         "none": "Completed",
     }
-    assert tasks["some"].message == "its condition is not true: tasks.first.output.n > 0"
+    assert tasks["some"].message == "its condition is not true: ${{ tasks.first.output.n > 0 }}"
     assert tasks["after-some"].message == "task 'some', on which it depends, was skipped"
     assert ended.status.outputs == {"phase": "Skipped"}
     assert ended.status.progress == "4/4"

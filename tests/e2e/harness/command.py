@@ -8,8 +8,6 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -58,8 +56,10 @@ async def run(*command: str, stdin: str | None = None, timeout: float = 300.0) -
 
 
 async def kubectl(*arguments: str, objects: list[dict[str, Any]] | None = None) -> Output:
-    """`kubectl ARGUMENTS`, with `objects` as YAML on its standard input where they are given."""
-    return await run("kubectl", *arguments, stdin=yaml.safe_dump_all(objects) if objects is not None else None)
+    """`kubectl ARGUMENTS`, with `objects` on its standard input where they are given."""
+    # As JSON: kubectl's YAML is an old one, in which a bare n is false.
+    held = {"apiVersion": "v1", "kind": "List", "items": objects}
+    return await run("kubectl", *arguments, stdin=json.dumps(held) if objects is not None else None)
 
 
 async def ossa(*arguments: str) -> Output:
