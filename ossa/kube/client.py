@@ -113,11 +113,14 @@ class ApiClient:
         self, path: str, *, headers: Mapping[str, str] | None = None, chunk: int = 1 << 16
     ) -> AsyncIterator[bytes]:
         """An answer of any size, in pieces; no limit on the time in all."""
-        async with self._open("GET", path, headers=headers) as response:
-            if response.status >= 400:
-                raise error_from(response.status, await response.read())
-            async for piece in response.content.iter_chunked(chunk):
-                yield piece
+        try:
+            async with self._open("GET", path, headers=headers) as response:
+                if response.status >= 400:
+                    raise error_from(response.status, await response.read())
+                async for piece in response.content.iter_chunked(chunk):
+                    yield piece
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(0, "StreamBroken", f"{path}: {error!r}") from error
 
     async def watch(self, path: str, params: Mapping[str, str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Pairs of type (ADDED, MODIFIED, DELETED, BOOKMARK) and object until the server closes the watch.
@@ -125,18 +128,18 @@ class ApiClient:
         Raises:
             Gone: the resourceVersion is too old; list again.
         """
-        async with self._open("GET", path, params={**params, "watch": "true"}) as response:
-            if response.status >= 400:
-                raise error_from(response.status, await response.read())
-            try:
+        try:
+            async with self._open("GET", path, params={**params, "watch": "true"}) as response:
+                if response.status >= 400:
+                    raise error_from(response.status, await response.read())
                 async for line in response.content:
                     event = orjson.loads(line)
                     if event["type"] == "ERROR":
                         status = event["object"]
                         raise error_from(int(status.get("code", 500)), orjson.dumps(status))
                     yield event["type"], event["object"]
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                raise ApiError(0, "WatchBroken", f"{path}: {error!r}") from error
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise ApiError(0, "WatchBroken", f"{path}: {error!r}") from error
 
     def _open(
         self,
