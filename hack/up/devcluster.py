@@ -12,15 +12,12 @@ from .certs import API_PORT, NODE_IP
 from .daemons import API, PIDS, Daemon, ensure, http_ok, require_ports, running
 from .steps import Failure, Job, say
 
-_LONGEST_PATH = 60  # kubelet puts sockets below .dev, and a socket's path ends at 107 characters
 
 
 def check() -> None:
     """Say early, and in one sentence, why it cannot work here."""
     if os.geteuid() != 0:
         raise Failure("the devcluster needs root: it starts a kubelet and containers (or start Docker and use kind)")
-    if len(str(paths.DEV)) > _LONGEST_PATH:
-        raise Failure(f"the path {paths.REPO} is too long for the kubelet's sockets: use a shorter one")
     if leftovers.foreign_kubelet():
         raise Failure("this machine is a node of another Kubernetes cluster: use it with CONTEXT=NAME")
 
@@ -125,6 +122,10 @@ def start_node(job: Job, binary: Path) -> None:
     kubelet_config = paths.CONFIG / "kubelet.json"
     paths.write(kubelet_config, config.kubelet())
     paths.write(paths.CONFIG / "Corefile", config.corefile())
+    if paths.KUBELET_ROOT != paths.KUBELET:
+        paths.KUBELET.mkdir(parents=True, exist_ok=True)
+        paths.KUBELET_ROOT.unlink(missing_ok=True)
+        paths.KUBELET_ROOT.symlink_to(paths.KUBELET)
     for number in range(config.VOLUME_COUNT):
         volume = paths.VOLUMES / f"ossa-dev-{number}"
         volume.mkdir(parents=True, exist_ok=True)

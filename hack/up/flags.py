@@ -81,7 +81,7 @@ def kubelet(settings: Path) -> Flags:
     return {
         "config": settings,
         "kubeconfig": paths.CONFIG / "kubelet.kubeconfig",
-        "root-dir": paths.KUBELET,
+        "root-dir": paths.KUBELET_ROOT,
         "hostname-override": NODE,
         "node-ip": NODE_IP,
     }

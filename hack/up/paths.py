@@ -24,6 +24,8 @@ BIN = DEV / "bin"
 PKI = DEV / "pki"
 CONFIG = DEV / "config"
 KUBELET = DEV / "kubelet"
+# The kubelet puts sockets some 45 characters below its root.
+KUBELET_ROOT = KUBELET if len(str(KUBELET)) <= 60 else RUN / "kubelet"  # a link to KUBELET
 POD_LOGS = DEV / "pod-logs"
 VOLUMES = DEV / "volumes"
 CONTAINERD_ROOT = DEV / "containerd"
