@@ -11,11 +11,12 @@ import kopf
 
 from controllers.cache import Key, ObjectCache, key_of
 from controllers.loop import Loop
+from controllers.namespaces import Namespaces
 from controllers.settings import Settings
 from controllers.shipped import handler_problem
 from ossa.api.agent import AgentSpec, AgentStatus
 from ossa.api.base import Condition, set_condition
-from ossa.api.contract import ANNOTATION_SERVICE_ACCOUNTS, DEFAULT_SERVICE_ACCOUNT, GROUP, VERSION
+from ossa.api.contract import ANNOTATION_SERVICE_ACCOUNTS, GROUP, VERSION
 from ossa.api.validation import InvalidSpecError, agent_problems, parse_spec
 from ossa.engine.clock import to_text
 from ossa.kube import paths
@@ -27,8 +28,8 @@ log = logging.getLogger(__name__)
 JSONObject = dict[str, Any]
 # Status, reason, message of a condition.
 _Verdict = tuple[Literal["True", "False"], str, str]
-# How soon an agent that waits for a change of its namespace is looked at again.
-RECHECK_SECONDS = 30.0
+# How soon an agent is looked at again while the namespaces are not known yet.
+SYNC_PAUSE = 0.1
 
 
 class AgentController:
@@ -41,6 +42,7 @@ class AgentController:
         self._settings = settings
         self._cache = cache
         self._changed = changed
+        self.namespaces = Namespaces(self._namespace_changed)
         self.loop: Loop[Key] = Loop("Agent", self.reconcile)
 
     def register(self, registry: kopf.OperatorRegistry) -> None:
@@ -59,12 +61,19 @@ class AgentController:
         self.loop.queue.add(key_of(item))
         self._changed(key_of(item))
 
+    def _namespace_changed(self, namespace: str) -> None:
+        for item in self._cache.in_namespace(namespace):
+            self.loop.queue.add(key_of(item))
+
     async def reconcile(self, key: Key) -> None:
         """Looks at an agent and writes what was found."""
         item = self._cache.get(key)
         if item is None or item["metadata"].get("deletionTimestamp"):
             return
-        found = await self._judge(item, to_text(datetime.now(UTC)))
+        if not self.namespaces.synced:
+            self.loop.queue.add_after(key, SYNC_PAUSE)
+            return
+        found = self._judge(item, to_text(datetime.now(UTC)))
         try:
             written = await write_status(
                 self._api, paths.ossa("agents", key.namespace, key.name), item, found.to_json()
@@ -74,7 +83,7 @@ class AgentController:
         if written is not None and self._cache.put(written):
             self._changed(key)
 
-    async def _judge(self, item: JSONObject, now: str) -> AgentStatus:
+    def _judge(self, item: JSONObject, now: str) -> AgentStatus:
         image, ready = None, None
         try:
             spec = parse_spec(AgentSpec, item["spec"])
@@ -82,23 +91,17 @@ class AgentController:
             accepted: _Verdict = ("False", "InvalidSpec", "; ".join(error.problems))
         else:
             image = image_of(spec, self._settings.worker_image)
-            accepted = await self._accepted(spec, item["metadata"]["namespace"])
+            accepted = self._accepted(spec, item["metadata"]["namespace"])
             ready = self._ready(spec) if accepted[0] == "True" else None
-        if accepted[1] == "ServiceAccountNotAllowed":
-            self.loop.queue.add_after(key_of(item), RECHECK_SECONDS)
         ready = ready or ("False", "NotAccepted", accepted[2])
         return _status(item, image=image, verdicts={"Accepted": accepted, "Ready": ready}, now=now)
 
-    async def _accepted(self, spec: AgentSpec, namespace: str) -> _Verdict:
+    def _accepted(self, spec: AgentSpec, namespace: str) -> _Verdict:
         problems = agent_problems(spec)
         if problems:
             return "False", "InvalidSpec", "; ".join(problems)
         account = spec.runtime.service_account_name
-        if account is None or account == DEFAULT_SERVICE_ACCOUNT:
-            return "True", "Accepted", "the spec makes sense"
-        home = await self._api.get(paths.core("namespaces", name=namespace))
-        listed = (home["metadata"].get("annotations") or {}).get(ANNOTATION_SERVICE_ACCOUNTS, "")
-        if account in {name.strip() for name in listed.split(",")}:
+        if account is None or self.namespaces.allows(namespace, account):
             return "True", "Accepted", "the spec makes sense"
         return (
             "False",

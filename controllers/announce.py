@@ -49,4 +49,6 @@ async def announce(
     try:
         await api.post(paths.core("events", metadata["namespace"]), event)
     except ApiError as error:
+        if "is being terminated" in error.message:
+            return  # its namespace goes, and whoever could read it with it
         log.warning("event not written", extra={"reason": reason, "error": str(error)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from ossa.kube.podstore import PodStore
 log = logging.getLogger(__name__)
 
 JSONObject = dict[str, Any]
+# Seconds that a missing service account is waited for.
+ACCOUNT_GRACE = 20.0
 
 
 class PodCreator:
@@ -30,6 +33,7 @@ class PodCreator:
         self._settings = PodSettings(artifacts_url=settings.artifacts_url)
         self._wanted: dict[str, dict[str, PodRequest]] = defaultdict(dict)
         self._refused: dict[str, dict[str, str]] = defaultdict(dict)
+        self._since: dict[str, float] = {}  # pod name -> monotonic time of the first refusal that may pass
 
     def refused(self, execution: str) -> Mapping[str, str]:
         """Pod names that the API server refused, with its words."""
@@ -79,13 +83,21 @@ class PodCreator:
                 return
             made = adopted
         except (Refused, NotFound) as error:
-            if "exceeded quota" in error.message:
-                # Room may come: the attempt stays wanted and is asked for again with back-off.
+            if self._may_pass(name, error):
+                # The attempt stays wanted and is asked for again with back-off.
                 raise ApiError(429, error.reason, error.message) from error
             self._refuse(execution, name, error.message)
             return
+        self._since.pop(name, None)
         self._pods.created(execution, name, int(made["metadata"]["resourceVersion"]))
         self._wanted[execution].pop(name, None)
+
+    def _may_pass(self, name: str, error: ApiError) -> bool:
+        """Room in a quota may come; the service account of a new namespace comes within a second or two."""
+        if "exceeded quota" in error.message:
+            return True
+        first = self._since.setdefault(name, time.monotonic())
+        return "error looking up service account" in error.message and time.monotonic() - first < ACCOUNT_GRACE
 
     async def _adopt(self, request: PodRequest) -> JSONObject | None:
         """The name is taken: by this very attempt, where an answer was lost, or by something else."""
@@ -97,6 +109,7 @@ class PodCreator:
 
     def _refuse(self, execution: str, name: str, message: str) -> None:
         log.warning("pod refused", extra={"execution": execution, "pod": name, "error": message})
+        self._since.pop(name, None)
         self._refused[execution][name] = message
         self._wanted[execution].pop(name, None)
         self._pods.unexpect(execution, name)

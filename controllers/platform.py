@@ -60,6 +60,7 @@ class Platform:
         async with self._api, asyncio.TaskGroup() as group:
             group.create_task(self._watch_pods())
             group.create_task(self._watch_artifact_service())
+            group.create_task(list_and_watch(self._api, paths.core("namespaces"), {}, self.agents.namespaces))
             group.create_task(self.agents.loop.run(2))
             group.create_task(self.workflows.loop.run(2))
             group.create_task(self.executions.loop.run(self._settings.workers))

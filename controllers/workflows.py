@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 JSONObject = dict[str, Any]
 MESSAGE_MAX = 1000
+NOT_LOOKED_AT = "was not looked at yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Finding:
 
     invalid: tuple[str, ...] = ()
     unresolved: tuple[str, ...] = ()
+    unseen: bool = False  # it waits but for this process to look at its agents: a matter of milliseconds
     withheld: bool = False  # spec.published is false
     revision: Revision | None = None
     tasks: int = 0
@@ -56,14 +58,21 @@ def examine(item: JSONObject, agent_of: Callable[[str], JSONObject | None], work
         return Finding(invalid=tuple(problems), tasks=len(spec.tasks))
     agents: dict[str, AgentSnapshot] = {}
     unresolved: list[str] = []
+    unseen = True
     for number, task in enumerate(spec.tasks):
         found = _resolve(task, number, agent_of(task.agent), worker_image)
         if isinstance(found, str):
             unresolved.append(found)
+            unseen = unseen and found.endswith(NOT_LOOKED_AT)
         else:
             agents[task.agent] = found
     if unresolved or not spec.published:
-        return Finding(unresolved=tuple(unresolved), withheld=not spec.published, tasks=len(spec.tasks))
+        return Finding(
+            unresolved=tuple(unresolved),
+            unseen=bool(unresolved) and unseen,
+            withheld=not spec.published,
+            tasks=len(spec.tasks),
+        )
     revision = Revision(
         workflow=item["metadata"]["name"], version=spec.version, spec=spec, agents=dict(sorted(agents.items()))
     )
@@ -78,7 +87,7 @@ def _resolve(task: Task, number: int, agent: JSONObject | None, worker_image: st
         return f"{field}: {missing}; apply it, and the workflow is published by itself"
     metadata, status = agent["metadata"], agent.get("status") or {}
     if status.get("observedGeneration") != metadata["generation"]:
-        return f"{field}: Agent {task.agent!r} was not looked at yet"
+        return f"{field}: Agent {task.agent!r} {NOT_LOOKED_AT}"
     if status.get("ready") != "True":
         ready: JSONObject = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
         return f"{field}: Agent {task.agent!r} is not ready: {ready.get('message', 'unknown')}"
@@ -206,10 +215,15 @@ class WorkflowController:
             return
         if written is None:
             return
+        told = (item.get("status") or {}).get("message")
         if self._cache.put(written):
             self._changed(key)
         if revision is not None and revision != old:
             await announce(self._api, written, kind="Normal", reason="Published", message=f"published as {revision}")
             await self._revisions.prune(written, revision)
-        elif status.phase == "Draft" and status.message != (item.get("status") or {}).get("message"):
+        elif (
+            status.phase == "Draft"
+            and not finding.unseen
+            and status.message != (item.get("status") or {}).get("message")
+        ):
             await announce(self._api, written, kind="Warning", reason="Draft", message=status.message or "")

@@ -13,7 +13,6 @@ from .daemons import API, PIDS, Daemon, ensure, http_ok, require_ports, running
 from .steps import Failure, Job, say
 
 
-
 def check() -> None:
     """Say early, and in one sentence, why it cannot work here."""
     if os.geteuid() != 0:

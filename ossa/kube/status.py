@@ -35,7 +35,7 @@ def _entries(before: JSONObject, after: JSONObject, path: str) -> list[JSONObjec
     changed = [
         {"op": "add", "path": f"{path}/{_escaped(name)}", "value": value}
         for name, value in after.items()
-        if before.get(name) != value
+        if name not in before or before[name] != value
     ]
     removed = [{"op": "remove", "path": f"{path}/{_escaped(name)}"} for name in before if name not in after]
     return changed + removed
