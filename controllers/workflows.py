@@ -221,9 +221,5 @@ class WorkflowController:
         if revision is not None and revision != old:
             await announce(self._api, written, kind="Normal", reason="Published", message=f"published as {revision}")
             await self._revisions.prune(written, revision)
-        elif (
-            status.phase == "Draft"
-            and not finding.unseen
-            and status.message != (item.get("status") or {}).get("message")
-        ):
+        elif status.phase == "Draft" and not finding.unseen and status.message != told:
             await announce(self._api, written, kind="Warning", reason="Draft", message=status.message or "")
