@@ -1,0 +1,160 @@
+"""What vanishes, is killed or deleted in the middle: no task is lost, and none runs twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from ossa.kube import paths
+from tests.e2e.harness import Namespace, task, workflow
+from tests.e2e.harness.executioner import Executioner
+from tests.e2e.harness.objects import JSONObject
+from tests.e2e.harness.recorder import PodRecorder, recorded
+
+# What one run of a task gives, no other run gives.
+UNIQUE = "run=$(cat /proc/sys/kernel/random/uuid)"
+GIVE = """printf '{"run": "%s"}' "$run" > $OSSA_OUTPUT"""
+FIRST_ATTEMPT = """case "$OSSA_TASK" in *'"attempt":1}'*) true;; *) false;; esac"""
+
+
+# --- pods ---
+
+
+@pytest.mark.parametrize("force", [(), ("--force", "--grace-period=0")], ids=["gently", "by force"])
+async def test_a_pod_deleted_by_hand_is_replaced(namespace: Namespace, force: tuple[str, ...]) -> None:
+    script = f"{UNIQUE}\nif {FIRST_ATTEMPT}; then sleep 300; fi\n{GIVE}"
+    async with recorded(namespace.cluster.api, namespace.name) as recorder:
+        await namespace.run(
+            namespace.shell_agent("worker", script),
+            namespace.shell_agent("next", f"{UNIQUE}\n{GIVE}"),
+            workflow("flow", [task("work", "worker"), task("after", "next", after=["work"])]),
+        )
+        await recorder.until(lambda seen: bool(seen.running()), "the first pod to run")
+        old = recorder.of_task("work")[0]
+        (await namespace.kubectl("delete", "pod", old.name, "--wait=false", *force)).ok()
+        ended = await namespace.completes()
+        await recorder.until(lambda seen: len(seen.of_task("after")) == 1, "the successor's pod")
+    work = ended.status.tasks["work"]
+    assert (work.phase, work.attempt, work.lost) == ("Completed", 2, 1)
+    assert work.pod != old.name
+    assert [pod.name for pod in recorder.of_task("work")] == [old.name, work.pod]
+    assert [pod.attempt for pod in recorder.of_task("after")] == [1]
+    said = await namespace.event("Execution", "run", "TaskRestarted")
+    assert "'work'" in said
+    assert "attempt 2" in said
+    assert old.name in said
+
+
+async def test_the_pods_of_a_deleted_execution_go(namespace: Namespace) -> None:
+    async with recorded(namespace.cluster.api, namespace.name) as recorder:
+        await namespace.run(
+            namespace.shell_agent("worker", "sleep 300"),
+            workflow("flow", [task("a", "worker"), task("b", "worker"), task("c", "worker", after=["a"])]),
+        )
+        await recorder.until(lambda seen: len(seen.running()) == 2, "two pods to run")
+        await namespace.delete("executions", "run")
+        for pod in list(recorder.pods.values()):
+            await namespace.is_gone(pod.name)
+        assert len(recorder.pods) == 2
+
+        # A namesake is another execution, with pods of its own.
+        before = {pod.name for pod in recorder.pods.values()}
+        await namespace.start("flow")
+        await recorder.until(lambda seen: len(seen.pods) == 4, "the namesake's pods")
+        assert len({pod.name for pod in recorder.pods.values()} - before) == 2
+
+
+# --- the reconciler ---
+
+
+def diamond(namespace: Namespace) -> list[JSONObject]:
+    """One task, two side by side, one more; each hands on what only its own run gave."""
+    slow = f"{UNIQUE}\nsleep 2\n{GIVE}"
+    run = "${{ tasks.%s.output.run }}"
+    tasks = [
+        task("first", "worker"),
+        task("left", "worker", give={"of": run % "first"}),
+        task("right", "worker", give={"of": run % "first"}),
+        task("last", "worker", give={"left": run % "left", "right": run % "right"}),
+    ]
+    names = ("first", "left", "right", "last")
+    return [
+        namespace.shell_agent("worker", slow),
+        workflow("flow", tasks, outputs={name: run % name for name in names}),
+    ]
+
+
+MOMENTS: dict[str, Callable[[PodRecorder], bool]] = {
+    "right after the creation of the execution": lambda _: True,
+    "after the first pod was created": lambda seen: bool(seen.pods),
+    "when a task has just ended": lambda seen: any(pod.ended for pod in seen.of_task("first")),
+    "while two run": lambda seen: {pod.task for pod in seen.running()} == {"left", "right"},
+    "when one of two has just ended": lambda seen: any(pod.ended for pod in seen.of_task("left")),
+    "when the last one has just ended": lambda seen: any(pod.ended for pod in seen.of_task("last")),
+}
+
+
+@pytest.mark.xdist_group("disturbing")
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_reconciler_that_is_killed(namespace: Namespace, moment: str) -> None:
+    executioner = Executioner(namespace)
+    await executioner.prepare()
+    aim = await executioner.aim()
+    async with recorded(namespace.cluster.api, namespace.name) as recorder:
+        await namespace.run(*diamond(namespace))
+        await recorder.until(MOMENTS[moment], moment)
+        await executioner.kill(aim)
+        await namespace.completes()
+        await recorder.until(lambda seen: all(pod.ended for pod in seen.pods.values()), "all pods to end")
+    await each_ran_once(namespace, recorder)
+
+
+@pytest.mark.xdist_group("disturbing")
+async def test_a_reconciler_that_is_killed_again_and_again(namespace: Namespace) -> None:
+    executioner = Executioner(namespace)
+    await executioner.prepare()
+    async with recorded(namespace.cluster.api, namespace.name) as recorder:
+        aim = await executioner.aim()
+        await namespace.run(*diamond(namespace))
+        for moment in ("after the first pod was created", "when a task has just ended", "while two run"):
+            await recorder.until(partial(_reached, moment), moment)
+            await executioner.kill(aim)
+            aim = await executioner.aim()
+        await namespace.completes()
+    await each_ran_once(namespace, recorder)
+
+
+def _reached(moment: str, seen: PodRecorder) -> bool:
+    """While a reconciler starts, tasks go on: the two may have run by then."""
+    return MOMENTS[moment](seen) or any(pod.ended for pod in seen.of_task("left") + seen.of_task("right"))
+
+
+async def each_ran_once(namespace: Namespace, recorder: PodRecorder) -> None:
+    """Each task had one pod, which ran once, and what that very run gave is what the status says."""
+    status = (await namespace.execution("run")).status
+    story = f"{recorder.by_task()}\n{await namespace.diagnosis()}"
+    assert set(recorder.by_task()) == {"first", "left", "right", "last"}, story
+    for name, pods in recorder.by_task().items():
+        assert len(pods) == 1, f"{name} had {len(pods)} pods\n{story}"
+        held = status.tasks[name]
+        assert held.phase == "Completed", story
+        assert held.pod == pods[0].name, story
+        # An attempt that was recorded and whose pod was never made is given up; it ran nowhere.
+        assert held.attempt == held.lost + 1, story
+        assert held.output == json.loads(pods[0].message or ""), story
+        assert (status.outputs or {})[name] == (held.output or {})["run"], story
+    listed = await namespace.cluster.api.get(paths.ossa("executions", namespace.name))
+    assert len(listed["items"]) == 1
+
+
+@pytest.mark.xdist_group("disturbing")
+async def test_what_is_created_while_no_reconciler_runs_starts_later(namespace: Namespace) -> None:
+    executioner = Executioner(namespace)
+    await executioner.prepare()
+    aim = await executioner.aim()
+    await executioner.kill(aim)
+    await namespace.run(*diamond(namespace), name="run")
+    await namespace.completes()
