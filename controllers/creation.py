@@ -7,6 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from controllers.settings import Settings
@@ -22,6 +23,16 @@ log = logging.getLogger(__name__)
 JSONObject = dict[str, Any]
 # Seconds that a missing service account is waited for.
 ACCOUNT_GRACE = 20.0
+# Seconds between two attempts to create a pod that is held up: half of the time that it has been, within these.
+HELD_PAUSE_LEAST, HELD_PAUSE_MOST = 1.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The API server will not create a pod yet."""
+
+    message: str
+    since: float  # monotonic
 
 
 class PodCreator:
@@ -33,11 +44,20 @@ class PodCreator:
         self._settings = PodSettings(artifacts_url=settings.artifacts_url)
         self._wanted: dict[str, dict[str, PodRequest]] = defaultdict(dict)
         self._refused: dict[str, dict[str, str]] = defaultdict(dict)
-        self._since: dict[str, float] = {}  # pod name -> monotonic time of the first refusal that may pass
+        self._held: dict[str, dict[str, _Held]] = defaultdict(dict)
 
     def refused(self, execution: str) -> Mapping[str, str]:
         """Pod names that the API server refused, with its words."""
         return self._refused.get(execution, {})
+
+    def held(self, execution: str) -> Mapping[str, str]:
+        """Pod names that the API server does not take yet, with its words; they stay wanted."""
+        return {name: held.message for name, held in self._held.get(execution, {}).items()}
+
+    def pause(self, execution: str) -> float:
+        """Seconds until `create` should be called again for the pods that are held up."""
+        longest = max((time.monotonic() - held.since for held in self._held.get(execution, {}).values()), default=0.0)
+        return min(HELD_PAUSE_MOST, max(HELD_PAUSE_LEAST, longest / 2))
 
     def want(self, execution: str, requests: Sequence[PodRequest]) -> None:
         """The status that records these attempts is written: from here on they are in flight."""
@@ -49,6 +69,7 @@ class PodCreator:
         """The Execution is gone or has ended."""
         self._wanted.pop(execution, None)
         self._refused.pop(execution, None)
+        self._held.pop(execution, None)
 
     async def create(self, execution: str, revision: CompiledRevision) -> None:
         """Asks for all pods that are wanted.
@@ -83,21 +104,23 @@ class PodCreator:
                 return
             made = adopted
         except (Refused, NotFound) as error:
-            if self._may_pass(name, error):
-                # The attempt stays wanted and is asked for again with back-off.
-                raise ApiError(429, error.reason, error.message) from error
-            self._refuse(execution, name, error.message)
+            if not self._holds(execution, name, error):
+                self._refuse(execution, name, error.message)
             return
-        self._since.pop(name, None)
+        self._held[execution].pop(name, None)
         self._pods.created(execution, name, int(made["metadata"]["resourceVersion"]))
         self._wanted[execution].pop(name, None)
 
-    def _may_pass(self, name: str, error: ApiError) -> bool:
+    def _holds(self, execution: str, name: str, error: ApiError) -> bool:
         """Room in a quota may come; the service account of a new namespace comes within a second or two."""
-        if "exceeded quota" in error.message:
-            return True
-        first = self._since.setdefault(name, time.monotonic())
-        return "error looking up service account" in error.message and time.monotonic() - first < ACCOUNT_GRACE
+        now = time.monotonic()
+        before = self._held[execution].get(name)
+        since = before.since if before is not None else now
+        young_account = "error looking up service account" in error.message and now - since < ACCOUNT_GRACE
+        if not young_account and "exceeded quota" not in error.message:
+            return False
+        self._held[execution][name] = _Held(error.message, since)
+        return True
 
     async def _adopt(self, request: PodRequest) -> JSONObject | None:
         """The name is taken: by this very attempt, where an answer was lost, or by something else."""
@@ -109,7 +132,7 @@ class PodCreator:
 
     def _refuse(self, execution: str, name: str, message: str) -> None:
         log.warning("pod refused", extra={"execution": execution, "pod": name, "error": message})
-        self._since.pop(name, None)
+        self._held[execution].pop(name, None)
         self._refused[execution][name] = message
         self._wanted[execution].pop(name, None)
         self._pods.unexpect(execution, name)

@@ -137,6 +137,7 @@ class ExecutionController:
             revision=await self._revisions.load(metadata.namespace, name) if name is not None else None,
             pods=self.pods.of(metadata.uid),
             in_flight=self.pods.in_flight(metadata.uid),
+            held=self._creator.held(metadata.uid),
             refused=self._creator.refused(metadata.uid),
             outages=self.outages.outages,
             issued=self._issued(metadata.namespace, metadata.uid),
@@ -197,16 +198,30 @@ class ExecutionController:
         if written is not None:
             self._cache.put(written)
         self._creator.want(uid, decision.create)
+        unsure: ApiError | None = None
         if snapshot.revision is not None:
-            await self._creator.create(uid, snapshot.revision)
+            try:
+                await self._creator.create(uid, snapshot.revision)
+            except ApiError as error:
+                unsure = error  # asked for again; what has been decided is told all the same
         for name in decision.delete:
             await self._delete_pod(execution.metadata.namespace, name)
         for event in decision.events:
             await announce(self._api, written or item, kind=event.type, reason=event.reason, message=event.message)
-        if self._creator.refused(uid) and decision.status.phase not in EXECUTION_TERMINAL:
-            self.loop.queue.add(uid)
+        if unsure is not None:
+            raise unsure
+        if decision.status.phase not in EXECUTION_TERMINAL:
+            self._look_at_creations(uid, snapshot)
         if decision.wake_at is not None:
             self.loop.queue.add_after(uid, (decision.wake_at - now).total_seconds())
+
+    def _look_at_creations(self, uid: str, snapshot: Snapshot) -> None:
+        """What the API server said to new pods is told at once; those that are held up are tried again later."""
+        held = self._creator.held(uid)
+        if self._creator.refused(uid) or held.keys() != snapshot.held.keys():
+            self.loop.queue.add(uid)
+        elif held:
+            self.loop.queue.add_after(uid, self._creator.pause(uid))
 
     async def _delete_pod(self, namespace: str, name: str) -> None:
         try:

@@ -159,9 +159,11 @@ def _outcome(turn: Turn, revision: CompiledRevision, name: str) -> Waiting | Don
         if pod_named in snapshot.refused:
             return Failure("PodRefused", f"the API server refused its pod: {snapshot.refused[pod_named]}")
         if pod_named in snapshot.in_flight:
-            return Waiting()
+            why = snapshot.held.get(pod_named)
+            return Waiting(shorten(f"its pod cannot be created yet: {why}", 1000) if why is not None else None)
         return Lost(f"pod {pod_named} vanished before its result was known")
-    started_at = from_text(status.started_at) if status.started_at else pod.created_at
+    # Its time runs from the creation of its pod, which may have been held up.
+    started_at = max(from_text(status.started_at), pod.created_at) if status.started_at else pod.created_at
     attempt = Attempt(revision.tasks[name], pod, started_at, snapshot.outages, snapshot.issued)
     return judge(attempt, turn.now)
 

@@ -75,7 +75,8 @@ class Snapshot:
         running Execution means that it was looked for and is gone, or does not compile: the Execution then fails.
     pods: all pods of this Execution, by name.
     in_flight: names of pods whose creation was asked for and that the watch has not shown yet.
-    refused: by pod name, the API server's words on refusing to create it (403, 422).
+    held: by pod name, the API server's words on not creating it yet, e.g. for want of quota; it is in flight.
+    refused: by pod name, the API server's words on refusing to create it (400, 403, 422).
     log_tails: fetched logs, by pod name; "" where there are none.
     issued: whether the artifact service issued a reference to the pod with this UID of this Execution.
     """
@@ -85,6 +86,7 @@ class Snapshot:
     revision: CompiledRevision | None = None
     pods: Mapping[str, PodView] = field(default_factory=dict)
     in_flight: frozenset[str] = frozenset()
+    held: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     log_tails: Mapping[str, str] = field(default_factory=dict)
     outages: tuple[Outage, ...] = ()

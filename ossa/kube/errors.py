@@ -35,10 +35,17 @@ class Gone(ApiError):
 
 
 class Refused(ApiError):
-    """403 or 422: admission, quota, authorization or validation said no."""
+    """400, 403 or 422: decoding, admission, quota, authorization or validation said no."""
 
 
-_BY_STATUS: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 410: Gone, 403: Refused, 422: Refused}
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: Refused,
+    403: Refused,
+    404: NotFound,
+    409: Conflict,
+    410: Gone,
+    422: Refused,
+}
 
 
 def error_from(status: int, body: bytes) -> ApiError:

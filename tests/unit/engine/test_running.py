@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 from ossa.engine.decide import decide
 from tests.unit.engine.world import Run, compiled, reference, spec
 
@@ -99,6 +102,24 @@ def test_a_task_whose_main_ended_is_done_though_sidecars_run() -> None:
     decision = run.step()
     assert run.status.tasks["a"].output == {"n": 3}
     assert decision.delete == (name,)
+
+
+def test_a_pod_that_cannot_be_created_yet_says_why_and_its_timeout_does_not_run() -> None:
+    run = Run(compiled(spec({"name": "a", "timeout": "1m"})))
+    run.step()
+    created = dict(run.snapshot.pods)
+    pod = run.status.tasks["a"].pod or ""
+    run.change(pods={}, in_flight=frozenset({pod}), held={pod: "exceeded quota: few"})
+    run.now += timedelta(minutes=5)
+    assert run.step().create == ()
+    assert run.status.message == "task a: its pod cannot be created yet: exceeded quota: few"
+    run.change(pods={pod: replace(created[pod], created_at=run.now)}, in_flight=frozenset(), held={})
+    run.step()
+    assert (run.phase(), run.status.message) == ("Running", None)
+    run.now += timedelta(minutes=2)
+    run.change(log_tails={pod: ""})
+    run.step()
+    assert run.status.tasks["a"].reason == "Timeout"
 
 
 def test_a_pod_whose_only_container_ended_is_kept_for_its_log() -> None:
