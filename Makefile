@@ -34,7 +34,7 @@ unit: venv ## tests of pure code and of single processes
 
 e2e: up venv ## tests on real pods
 	@PATH="$(CURDIR)/.dev/bin:$$PATH" KUBECONFIG="$${KUBECONFIG:-$(CURDIR)/.dev/kubeconfig}" \
-	  $(BIN)/pytest tests/e2e -n $(E2E_WORKERS) --dist worksteal -q
+	  $(BIN)/pytest tests/e2e -n $(E2E_WORKERS) --dist loadgroup -q
 
 lint: venv ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .
