@@ -48,7 +48,7 @@ class PodCreator:
 
     def refused(self, execution: str) -> Mapping[str, str]:
         """Pod names that the API server refused, with its words."""
-        return self._refused.get(execution, {})
+        return dict(self._refused.get(execution, {}))
 
     def held(self, execution: str) -> Mapping[str, str]:
         """Pod names that the API server does not take yet, with its words; they stay wanted."""
@@ -77,11 +77,19 @@ class PodCreator:
         Raises:
             ApiError: one may or may not exist now; it stays wanted, and the same name is asked for again.
         """
+        self._drop_what_was_seen(execution)
         wanted = list(self._wanted.get(execution, {}).values())
         results = await asyncio.gather(*(self._create(request, revision) for request in wanted), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+    def _drop_what_was_seen(self, execution: str) -> None:
+        """The answer was lost, but the watch has told of the pod: it exists, or did and its name is used up."""
+        in_flight = self._pods.in_flight(execution)
+        for name in [name for name in self._wanted.get(execution, ()) if name not in in_flight]:
+            self._held[execution].pop(name, None)
+            del self._wanted[execution][name]
 
     async def _create(self, request: PodRequest, revision: CompiledRevision) -> None:
         execution, name, namespace = request.identity.uid, request.name, request.identity.namespace
@@ -124,7 +132,13 @@ class PodCreator:
 
     async def _adopt(self, request: PodRequest) -> JSONObject | None:
         """The name is taken: by this very attempt, where an answer was lost, or by something else."""
-        found = await self._api.get(paths.core("pods", request.identity.namespace, request.name))
+        try:
+            found = await self._api.get(paths.core("pods", request.identity.namespace, request.name))
+        except NotFound as error:
+            # It was there a moment ago, and its name is used up: the next look finds the attempt lost.
+            self._wanted[request.identity.uid].pop(request.name, None)
+            self._pods.unexpect(request.identity.uid, request.name)
+            raise ApiError(0, "Vanished", f"pod {request.name} was there and is gone") from error
         if identity_of(found) == request.identity:
             return found
         self._refuse(request.identity.uid, request.name, f"the pod name {request.name} is taken by another pod")

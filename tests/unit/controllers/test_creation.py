@@ -1,0 +1,235 @@
+"""Creating pods once each, whatever the API server answers: against a server that answers as it is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from controllers.creation import PodCreator
+from controllers.settings import Settings
+from ossa.api.agent import AgentSpec
+from ossa.api.contract import TaskIdentity
+from ossa.api.workflow import WorkflowSpec
+from ossa.engine.decision import PodRequest
+from ossa.engine.names import pod_name
+from ossa.engine.revision import AgentSnapshot, CompiledRevision, Revision, compile_revision
+from ossa.kube.client import ApiClient, ApiError
+from ossa.kube.config import KubeConfig
+from ossa.kube.podstore import PodStore
+
+RUN = "uid-run"
+Answer = Callable[[web.Request, dict[str, Any]], Awaitable[web.Response]]
+
+
+class Server:
+    """The pods of one namespace, and how the next POSTs are answered besides."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, dict[str, Any]] = {}
+        self.posts: list[str] = []
+        self.version = 100
+        self.next: list[Answer] = []
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/api/v1/namespaces/lab/pods", self._post)
+        app.router.add_get("/api/v1/namespaces/lab/pods/{name}", self._get)
+        return app
+
+    def store(self, pod: dict[str, Any]) -> dict[str, Any]:
+        """The pod as the API server keeps it."""
+        self.version += 1
+        metadata = {
+            **pod["metadata"],
+            "uid": f"uid-{self.version}",
+            "resourceVersion": str(self.version),
+            "creationTimestamp": "2026-01-01T12:00:00Z",
+        }
+        held = self.pods[metadata["name"]] = {**pod, "metadata": metadata, "status": {"phase": "Pending"}}
+        return held
+
+    async def _post(self, request: web.Request) -> web.Response:
+        pod = await request.json()
+        self.posts.append(pod["metadata"]["name"])
+        if self.next:
+            return await self.next.pop(0)(request, pod)
+        if pod["metadata"]["name"] in self.pods:
+            return refusal(409, "AlreadyExists", "there already")
+        return web.json_response(self.store(pod), status=201)
+
+    async def _get(self, request: web.Request) -> web.Response:
+        pod = self.pods.get(request.match_info["name"])
+        return web.json_response(pod) if pod is not None else refusal(404, "NotFound", "not found")
+
+    async def made_without_an_answer(self, request: web.Request, pod: dict[str, Any]) -> web.Response:
+        """The connection breaks after the pod was made."""
+        self.store(pod)
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+
+def refusal(code: int, reason: str, message: str) -> web.Response:
+    """A Status object, as the API server answers."""
+    body = {"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message}
+    return web.json_response(body, status=code)
+
+
+def answers(code: int, reason: str, message: str) -> Answer:
+    async def answer(_: web.Request, __: dict[str, Any]) -> web.Response:
+        return refusal(code, reason, message)
+
+    return answer
+
+
+class World:
+    """A creator with its store of pods, and the server."""
+
+    def __init__(self, api: ApiClient, server: Server, store: PodStore) -> None:
+        settings = Settings(
+            worker_image="worker:1",
+            artifacts_url="http://artifacts",
+            artifacts_key=b"k" * 32,
+            agents_path=Path("agents"),
+            namespace="ossa-system",
+        )
+        self.server = server
+        self.store = store
+        self.creator = PodCreator(api, settings, store)
+        self.revision = revision()
+
+    def want(self, attempt: int = 1) -> str:
+        identity = TaskIdentity(namespace="lab", execution="run", uid=RUN, workflow="flow", task="a", attempt=attempt)
+        name = pod_name(identity)
+        self.creator.want(RUN, [PodRequest(name=name, task="a", attempt=attempt, input={"x": 1}, identity=identity)])
+        return name
+
+    async def create(self) -> None:
+        await self.creator.create(RUN, self.revision)
+
+    def tell(self, kind: str, name: str) -> None:
+        """The watch tells of a pod."""
+        self.store.changed(kind, json.loads(json.dumps(self.server.pods[name])))
+
+    def in_flight(self) -> set[str]:
+        return set(self.store.in_flight(RUN))
+
+
+def revision() -> CompiledRevision:
+    spec = AgentSpec.model_validate({"capabilities": [{"name": "work"}], "runtime": {"handler": "work:run"}})
+    agent = AgentSnapshot(name="worker", uid="u", generation=1, image="worker:1", spec=spec)
+    tasks = WorkflowSpec.model_validate({"tasks": [{"name": "a", "agent": "worker"}]})
+    return compile_revision(Revision(workflow="flow", version="1", spec=tasks, agents={"worker": agent}))
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    server = Server()
+    runner = web.AppRunner(server.app())
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    config = KubeConfig(server=f"http://{host}:{port}", token=lambda: "token", namespace="lab")
+    try:
+        async with ApiClient(config) as api:
+            store = PodStore(lambda _: None)
+            store.replaced([], 1)
+            yield World(api, server, store)
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_pod_is_asked_for_once_and_waited_for(world: World) -> None:
+    name = world.want()
+    assert world.in_flight() == {name}
+    await world.create()
+    await world.create()
+    assert world.server.posts == [name]
+    assert world.in_flight() == {name}  # until the watch tells of it
+    world.tell("ADDED", name)
+    assert world.in_flight() == set()
+
+
+async def test_without_an_answer_it_is_asked_for_again_and_adopted(world: World) -> None:
+    name = world.want()
+    world.server.next = [world.server.made_without_an_answer]
+    with pytest.raises(ApiError) as raised:
+        await world.create()
+    assert raised.value.transient
+    await world.create()
+    assert world.server.posts == [name, name]
+    assert len(world.server.pods) == 1
+    assert world.creator.refused(RUN) == {}
+    await world.create()
+    assert len(world.server.posts) == 2
+
+
+async def test_without_an_answer_and_told_of_by_the_watch_it_is_not_asked_for_again(world: World) -> None:
+    name = world.want()
+    world.server.next = [world.server.made_without_an_answer]
+    with pytest.raises(ApiError):
+        await world.create()
+    world.tell("ADDED", name)
+    world.tell("DELETED", name)
+    del world.server.pods[name]
+    await world.create()
+    assert world.server.posts == [name]  # a name is never used twice
+    assert world.in_flight() == set()  # so that the attempt counts as lost
+
+
+async def test_gone_before_it_could_be_adopted_its_name_is_used_up(world: World) -> None:
+    name = world.want()
+    world.server.next = [answers(409, "AlreadyExists", "there already")]
+    with pytest.raises(ApiError, match="is gone"):  # so that its execution is looked at again
+        await world.create()
+    await world.create()
+    assert world.server.posts == [name]
+    assert world.in_flight() == set()
+    assert world.creator.refused(RUN) == {}
+
+
+async def test_a_name_that_something_else_has_is_refused(world: World) -> None:
+    name = world.want()
+    world.server.pods[name] = {"metadata": {"name": name, "annotations": {}}}
+    await world.create()
+    assert "is taken by another pod" in world.creator.refused(RUN)[name]
+    assert world.in_flight() == set()
+
+
+@pytest.mark.parametrize("code", [403, 422])
+async def test_what_the_api_server_refuses_is_told_and_not_asked_for_again(world: World, code: int) -> None:
+    name = world.want()
+    world.server.next = [answers(code, "Refused", "no privileged containers here")]
+    await world.create()
+    await world.create()
+    assert world.server.posts == [name]
+    assert world.creator.refused(RUN) == {name: "no privileged containers here"}
+    assert world.in_flight() == set()
+
+
+async def test_a_quota_is_waited_for(world: World) -> None:
+    name = world.want()
+    world.server.next = [answers(403, "Forbidden", "pods is forbidden: exceeded quota: small")]
+    await world.create()
+    assert world.creator.held(RUN) == {name: "pods is forbidden: exceeded quota: small"}
+    assert world.creator.refused(RUN) == {}
+    assert world.in_flight() == {name}
+    await world.create()
+    assert world.creator.held(RUN) == {}
+    assert set(world.server.pods) == {name}
+
+
+async def test_one_that_fails_does_not_hold_up_another(world: World) -> None:
+    first, second = world.want(1), world.want(2)
+    world.server.next = [answers(500, "InternalError", "etcd is away")]
+    with pytest.raises(ApiError):
+        await world.create()
+    assert len(world.server.pods) == 1
+    await world.create()
+    assert set(world.server.pods) == {first, second}
