@@ -218,7 +218,7 @@ class ExecutionController:
     def _look_at_creations(self, uid: str, snapshot: Snapshot) -> None:
         """What the API server said to new pods is told at once; those that are held up are tried again later."""
         held = self._creator.held(uid)
-        if self._creator.refused(uid) or held.keys() != snapshot.held.keys():
+        if self._creator.refused(uid) != snapshot.refused or held.keys() != snapshot.held.keys():
             self.loop.queue.add(uid)
         elif held:
             self.loop.queue.add_after(uid, self._creator.pause(uid))
