@@ -20,7 +20,8 @@ from ossa.engine.values import shorten
 _LOG_TAIL_LINES = 20
 _LOG_TAIL_CHARACTERS = 4096
 _TASK_MESSAGE = 1024
-_MESSAGE = 1024
+_MESSAGE = 200  # of the column MESSAGE; the whole of it is in status.error
+_EVENT_MESSAGE = 1024
 _ERROR_MESSAGE = 2048
 
 
@@ -161,7 +162,7 @@ class Turn:
 
     def announce(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         """Adds a Kubernetes Event."""
-        self._events.append(Announcement(kind, reason, shorten(message, _MESSAGE)))
+        self._events.append(Announcement(kind, reason, shorten(message, _EVENT_MESSAGE)))
 
     def want_log(self, pod: str) -> None:
         """Asks for the log of a pod."""
