@@ -17,11 +17,13 @@ from controllers.settings import Settings
 from controllers.workflows import WorkflowController
 from ossa.api.contract import LABEL_MANAGED_BY, MANAGED_BY
 from ossa.kube import paths
-from ossa.kube.client import ApiClient
+from ossa.kube.client import ApiClient, ApiError
 from ossa.kube.config import KubeConfig
 from ossa.kube.watch import list_and_watch
 
 log = logging.getLogger(__name__)
+
+LEARN_PAUSE = 1.0  # seconds between two tries to read what is there
 
 
 class Platform:
@@ -58,12 +60,31 @@ class Platform:
     async def run(self) -> None:
         """Everything but kopf; runs until cancelled. What fails here ends the process."""
         async with self._api, asyncio.TaskGroup() as group:
+            await self._learn()
             group.create_task(self._watch_pods())
             group.create_task(self._watch_artifact_service())
             group.create_task(list_and_watch(self._api, paths.core("namespaces"), {}, self.agents.namespaces))
             group.create_task(self.agents.loop.run(2))
             group.create_task(self.workflows.loop.run(2))
             group.create_task(self.executions.loop.run(self._settings.workers))
+
+    async def _learn(self) -> None:
+        """Reads what is there before anything is judged.
+
+        The watches of the kinds start at different moments: without this each restart would make Drafts of workflows
+        whose agents were not seen yet.
+        """
+        for plural, seen in (("agents", self.agents.seen), ("workflows", self.workflows.seen)):
+            while True:
+                try:
+                    listed = await self._api.get(paths.ossa(plural))
+                except ApiError as error:
+                    log.warning("cannot read what is there", extra={"kind": plural, "error": str(error)})
+                    await asyncio.sleep(LEARN_PAUSE)
+                else:
+                    break
+            for item in listed["items"]:
+                seen(None, item)
 
     async def _watch_pods(self) -> None:
         selector = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY}"}
