@@ -27,7 +27,8 @@ demo: up venv ## the data pipeline on real pods, from a bare machine to its repo
 dev: up venv ## run the reconciler from the checkout against the cluster
 	@$(BIN)/python hack/dev.py
 
-test: up venv unit e2e ## all tests: unit, then end to end on the cluster of `make up`
+test: up venv ## all tests: unit, then end to end on the cluster of `make up`
+	@$(PYTHON) hack/test.py
 
 unit: venv ## tests of pure code and of single processes
 	@$(BIN)/pytest tests/unit -n 2 -q

@@ -1,0 +1,63 @@
+"""`make test`: unit tests, then end-to-end tests on the cluster of `make up`, and one summary of both."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+RESULTS = REPO / ".dev" / "test"
+# The two run one after the other: end-to-end tests wait for pods, and unit tests would take the cores from them.
+SUITES = ("unit", "e2e")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one suite came to."""
+
+    suite: str
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+    code: int
+
+
+def run(suite: str) -> Result:
+    """Runs `make SUITE` with its output shown, and reads the counts that pytest wrote."""
+    report = RESULTS / f"{suite}.xml"
+    report.unlink(missing_ok=True)
+    began = time.monotonic()
+    options = f"{os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={report}".strip()
+    code = subprocess.run(
+        ["make", "--no-print-directory", suite], cwd=REPO, env={**os.environ, "PYTEST_ADDOPTS": options}, check=False
+    ).returncode
+    seconds = time.monotonic() - began
+    if not report.is_file():
+        return Result(suite, 0, 1, 0, seconds, code or 1)  # it broke before it could count
+    held = ET.parse(report).getroot()  # noqa: S314 - our own pytest has just written it
+    counts = {key: sum(int(s.get(key, 0)) for s in held.iter("testsuite")) for key in ("tests", "failures", "errors")}
+    skipped = sum(int(s.get("skipped", 0)) for s in held.iter("testsuite"))
+    failed = counts["failures"] + counts["errors"]
+    return Result(suite, counts["tests"] - failed - skipped, failed, skipped, seconds, code)
+
+
+def main() -> int:
+    """0 where every suite ended well and ran something."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    results = [run(suite) for suite in SUITES]
+    print(f"\n{'suite':<8}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+    for held in results:
+        print(f"{held.suite:<8}{held.passed:>8}{held.failed:>8}{held.skipped:>9}{held.seconds:>9.0f}")
+    passed, failed, skipped = (sum(getattr(r, key) for r in results) for key in ("passed", "failed", "skipped"))
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 0 if all(held.code == 0 and held.passed for held in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
