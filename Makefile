@@ -34,8 +34,8 @@ unit: venv ## tests of pure code and of single processes
 	@$(BIN)/pytest tests/unit -n 2 -q
 
 e2e: up venv ## tests on real pods
-	@PATH="$(CURDIR)/.dev/bin:$$PATH" KUBECONFIG="$${KUBECONFIG:-$(CURDIR)/.dev/kubeconfig}" \
-	  $(BIN)/pytest tests/e2e -n $(E2E_WORKERS) --dist loadgroup -q
+	@PATH="$(CURDIR)/.dev/bin:$$PATH" KUBECONFIG="$(CURDIR)/.dev/kubeconfig" \
+	  $(BIN)/pytest tests/e2e -n $(E2E_WORKERS) --dist worksteal -q
 
 lint: venv ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .

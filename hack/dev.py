@@ -118,7 +118,7 @@ def run(env: dict[str, str]) -> None:
 
 def main() -> None:
     """Scale down, run, scale up again."""
-    os.environ.setdefault("KUBECONFIG", str(REPO / ".dev" / "kubeconfig"))
+    os.environ["KUBECONFIG"] = str(REPO / ".dev" / "kubeconfig")
     os.environ["PATH"] = f"{REPO / '.dev' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     DEV.mkdir(parents=True, exist_ok=True)
     env = environment()
