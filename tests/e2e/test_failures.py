@@ -90,7 +90,8 @@ async def test_a_timeout_deletes_the_pod(namespace: Namespace) -> None:
     ended = await namespace.fails(reason="Timeout")
     error = error_of(ended)
     assert error.task == "wait"
-    assert "it ran longer than its timeout of 3s; its pod was deleted" in error.message
+    assert error.message.startswith("task 'wait' failed: it ran longer than its timeout of 3s")
+    assert error.message.endswith("; its pod was deleted")
     await namespace.is_gone(ended.status.tasks["wait"].pod or "")
     assert "'wait' failed (Timeout)" in await namespace.event("Execution", "run", "TaskFailed")
 
