@@ -1,0 +1,211 @@
+"""A reconciler that dies before or after any of its writes: the next one loses no task and runs none twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controllers.cache import ObjectCache
+from controllers.executions import ExecutionController
+from controllers.revisions import Revisions
+from controllers.settings import Settings
+from ossa.api.agent import AgentSpec
+from ossa.api.contract import API_VERSION
+from ossa.api.execution import ExecutionStatus
+from ossa.api.workflow import WorkflowSpec
+from ossa.engine.revision import AgentSnapshot, Revision
+from ossa.kube import paths
+from ossa.kube.client import ApiClient
+from ossa.kube.config import KubeConfig
+from ossa.kube.pods import identity_of
+from ossa.kube.watch import list_and_watch
+from tests.unit.controllers.apiserver import ApiServer
+
+EXECUTIONS, WORKFLOWS = paths.ossa("executions", "lab"), paths.ossa("workflows", "lab")
+PODS = paths.core("pods", "lab")
+RUN = "${{ tasks.%s.output.run }}"
+TASKS: list[dict[str, Any]] = [
+    {"name": "first", "agent": "worker"},
+    {"name": "left", "agent": "worker", "input": {"of": RUN % "first"}},
+    {"name": "right", "agent": "worker", "input": {"of": RUN % "first"}},
+    {"name": "last", "agent": "worker", "input": {"left": RUN % "left", "right": RUN % "right"}},
+]
+NAMES = [task["name"] for task in TASKS]
+SETTINGS = Settings(
+    worker_image="worker:1",
+    artifacts_url="http://artifacts",
+    artifacts_key=b"k" * 32,
+    agents_path=Path("agents"),
+    namespace="ossa-system",
+)
+
+
+class Died(BaseException):
+    """The process is no more."""
+
+
+class MortalClient(ApiClient):
+    """Dies at a write (counted from 1): `after` it took effect and before the answer came, or before it was sent."""
+
+    def __init__(self, config: KubeConfig, *, at: int | None, after: bool) -> None:
+        super().__init__(config)
+        self._at = at
+        self._after = after
+        self.writes = 0
+        self.dead = asyncio.Event()
+
+    async def _call(self, method: str, path: str, **more: Any) -> bytes:
+        if self.dead.is_set():
+            raise Died
+        if method == "GET":
+            return await super()._call(method, path, **more)
+        self.writes += 1
+        if self.writes != self._at:
+            return await super()._call(method, path, **more)
+        if self._after:
+            await super()._call(method, path, **more)
+        self.dead.set()
+        raise Died
+
+
+class Cluster(ApiServer):
+    """With a kubelet that runs every pod at once, and gives what only that run gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: Counter[str] = Counter()
+        self.created = self._run
+
+    def _run(self, collection: str, item: dict[str, Any]) -> None:
+        if collection != PODS:
+            return
+        identity = identity_of(item)
+        assert identity is not None
+        self.runs[identity.task] += 1
+        message = json.dumps({"run": f"{identity.task}#{self.runs[identity.task]}"})
+        state = {"terminated": {"exitCode": 0, "reason": "Completed", "message": message}}
+        status = {"phase": "Succeeded", "containerStatuses": [{"name": "main", "state": state}]}
+        self.put(collection, {**item, "status": status})
+
+    async def prepare(self, api: ApiClient) -> None:
+        """The published Workflow, its revision, and an Execution that nobody has looked at."""
+        agent = AgentSpec.model_validate({"capabilities": [{"name": "do"}], "runtime": {"handler": "do:run"}})
+        held = AgentSnapshot(name="worker", uid="u", generation=1, image="worker:1", spec=agent)
+        outputs = {name: RUN % name for name in NAMES}
+        spec = WorkflowSpec.model_validate({"tasks": TASKS, "outputs": outputs})
+        meta = {"namespace": "lab"}
+        kind = {"apiVersion": API_VERSION, "kind": "Workflow"}
+        workflow = self.create(WORKFLOWS, {**kind, "metadata": {**meta, "name": "flow"}, "spec": spec.to_json()})
+        revision = Revision(workflow="flow", version="1", spec=spec, agents={"worker": held})
+        name = await Revisions(api).publish(workflow, revision)
+        status = {"phase": "Published", "revision": name, "observedGeneration": 1}
+        self.put(WORKFLOWS, {**workflow, "status": status})
+        kind = {"apiVersion": API_VERSION, "kind": "Execution"}
+        self.create(EXECUTIONS, {**kind, "metadata": {**meta, "name": "run"}, "spec": {"workflow": "flow"}})
+
+    def status(self) -> ExecutionStatus:
+        return ExecutionStatus.model_validate(self.objects[f"{EXECUTIONS}/run"].get("status") or {})
+
+
+class Events:
+    """A `Listener` that hands executions to their controller, as kopf does in the process."""
+
+    def __init__(self, controller: ExecutionController) -> None:
+        self._controller = controller
+
+    def replaced(self, items: list[dict[str, Any]], version: int) -> None:  # noqa: ARG002 - of the interface
+        for item in items:
+            self._controller.seen(None, item)
+
+    def changed(self, kind: str, item: dict[str, Any]) -> None:
+        self._controller.seen(kind, item)
+
+    def advanced(self, version: int) -> None:
+        """Nothing to do."""
+
+
+@asynccontextmanager
+async def reconciler(config: KubeConfig, *, at: int | None = None, after: bool = False) -> AsyncIterator[MortalClient]:
+    """One life of the reconciler, with caches of its own."""
+    async with MortalClient(config, at=at, after=after) as api:
+        controller = ExecutionController(
+            api, SETTINGS, cache=ObjectCache(), workflows=ObjectCache(), revisions=Revisions(api)
+        )
+        tasks = [
+            asyncio.create_task(list_and_watch(api, paths.ossa("executions"), {}, Events(controller))),
+            asyncio.create_task(list_and_watch(api, paths.core("pods"), {}, controller.pods)),
+            *(asyncio.create_task(controller.loop.work()) for _ in range(4)),
+        ]
+        try:
+            yield api
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(Died, asyncio.CancelledError):
+                    await task
+
+
+async def until_ended(cluster: Cluster, *, dead: asyncio.Event | None = None) -> None:
+    async with asyncio.timeout(10):
+        while cluster.status().phase != "Completed" and not (dead is not None and dead.is_set()):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def one_life_after_another(deaths: Sequence[tuple[int, bool]]) -> tuple[Cluster, int]:
+    """Runs an execution through reconcilers that die one by one; the cluster, and the writes of the last one."""
+    cluster = Cluster()
+    async with cluster.served() as config:
+        async with ApiClient(config) as api:
+            await cluster.prepare(api)
+        for at, after in deaths:
+            async with reconciler(config, at=at, after=after) as mortal:
+                await until_ended(cluster, dead=mortal.dead)
+        async with reconciler(config) as last:
+            await until_ended(cluster)
+    return cluster, last.writes
+
+
+def check(cluster: Cluster, story: str) -> None:
+    """Each task had one pod, and what that run gave is what is recorded."""
+    status = cluster.status()
+    assert status.phase == "Completed", story
+    assert cluster.runs == Counter(NAMES), f"{story}: {cluster.runs}"
+    assert status.outputs == {name: f"{name}#1" for name in NAMES}, story
+    pods: Mapping[str, Any] = {item["metadata"]["name"]: item for item in cluster.of(PODS)}
+    for name, task in status.tasks.items():
+        assert task.pod in pods, f"{story}: {name}"
+        assert task.attempt == task.lost + 1, f"{story}: {name}"
+
+
+async def test_a_reconciler_that_lives() -> None:
+    cluster, writes = await one_life_after_another([])
+    check(cluster, "no death")
+    assert {task.lost for task in cluster.status().tasks.values()} == {0}
+    assert writes >= 9  # the revision is held, four pods, the statuses between: what the deaths below go through
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it is sent", "after it took effect"])
+@pytest.mark.parametrize("at", range(1, 13))
+async def test_it_dies_at_a_write(at: int, after: bool) -> None:
+    cluster, _ = await one_life_after_another([(at, after)])
+    check(cluster, f"death at write {at}")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before they are sent", "after they took effect"])
+async def test_every_life_ends_soon(after: bool) -> None:
+    """Ten reconcilers, of which each dies at its second write."""
+    cluster, _ = await one_life_after_another([(2, after)] * 10)
+    check(cluster, "ten deaths")
+
+
+async def test_every_life_ends_at_another_write() -> None:
+    cluster, _ = await one_life_after_another([(3, True), (2, False), (4, True), (1, True), (3, False)])
+    check(cluster, "five deaths")
