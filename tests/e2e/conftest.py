@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -19,10 +22,11 @@ FAILED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test in this folder is one that needs a cluster."""
+    """Every test in this folder is one that needs a cluster. Those that run alone begin early: they are the longest."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.e2e)
+    items.sort(key=lambda item: "alone" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -58,6 +62,31 @@ async def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIt
         print(await made.diagnosis())
     if not os.environ.get("OSSA_E2E_KEEP"):
         await cluster.api.delete(paths.core("namespaces", name=made.name))
+
+
+@pytest.fixture
+async def alone(cluster: Cluster) -> AsyncIterator[None]:
+    """For tests that kill or stop a part of the installation: one of them at a time, in whatever process.
+
+    Tests without this fixture go on beside them, and have to bear it.
+    """
+    path = Path(tempfile.gettempdir()) / f"ossa-e2e-{os.getuid()}.lock"
+    with path.open("w") as file:
+
+        async def mine() -> bool:
+            return _locked(file)
+
+        await wait_for(mine, "the other tests that run alone", timeout=1800)
+        yield
+        await wait_for(cluster.is_well, "the installation to be well again")
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def create_namespace(cluster: Cluster) -> Namespace:

@@ -301,7 +301,7 @@ def waits_for_the_service(found: Execution) -> bool:
     return all(found.status.tasks[name].message == said for name in ("upload", "download"))
 
 
-@pytest.mark.xdist_group("disturbing")
+@pytest.mark.usefixtures("alone")
 async def test_tasks_wait_while_the_service_is_down(namespace: Namespace) -> None:
     """An outage of 30 s: one task has something to upload, another one to download, and each may run for 20 s."""
     keep = "def run(task):\n    return {'text': 'x' * 5000, 'seen': len(task.input.get('text', ''))}\n"

@@ -97,7 +97,7 @@ MOMENTS: dict[str, Callable[[PodRecorder], bool]] = {
 }
 
 
-@pytest.mark.xdist_group("disturbing")
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_a_reconciler_that_is_killed(namespace: Namespace, moment: str) -> None:
     executioner = Executioner(namespace)
@@ -112,7 +112,7 @@ async def test_a_reconciler_that_is_killed(namespace: Namespace, moment: str) ->
     await each_ran_once(namespace, recorder)
 
 
-@pytest.mark.xdist_group("disturbing")
+@pytest.mark.usefixtures("alone")
 async def test_a_reconciler_that_is_killed_again_and_again(namespace: Namespace) -> None:
     executioner = Executioner(namespace)
     await executioner.prepare()
@@ -150,7 +150,7 @@ async def each_ran_once(namespace: Namespace, recorder: PodRecorder) -> None:
     assert len(listed["items"]) == 1
 
 
-@pytest.mark.xdist_group("disturbing")
+@pytest.mark.usefixtures("alone")
 async def test_what_is_created_while_no_reconciler_runs_starts_later(namespace: Namespace) -> None:
     executioner = Executioner(namespace)
     await executioner.prepare()

@@ -26,6 +26,18 @@ class Cluster:
     shell_image: str
     system_namespace: str = SYSTEM_NAMESPACE
 
+    async def is_well(self) -> bool:
+        """Whether every part of the installation is as its Deployment wants it, and no pod more."""
+        deployments = (await self.api.get(paths.apps("deployments", self.system_namespace)))["items"]
+        pods = (await self.api.get(paths.core("pods", self.system_namespace)))["items"]
+        wanted = sum(item["spec"]["replicas"] for item in deployments)
+        available = sum(item["status"].get("availableReplicas", 0) for item in deployments)
+        return len(pods) == wanted == available and all(map(_is_ready, pods))
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions") or [])
+
 
 async def connect(api: ApiClient) -> Cluster:
     """The installation that the API server holds. Raises AssertionError where there is none."""

@@ -69,11 +69,16 @@ class Executioner:
 
     async def aim(self) -> Aim:
         """Finds the reconciler; waits until there is one, and one alone, that is ready."""
-        pod = await wait_for(self._ready, "one reconciler that is ready")
+        return await wait_for(self._found, "one reconciler that is ready")
+
+    async def _found(self) -> Aim | None:
+        pod = await self._ready()
+        if pod is None:
+            return None
         pattern = pod["metadata"]["uid"].replace("-", "[-_]")
-        found = (await self._exec("/bin/sh", "-c", FIND, "find", pattern)).split()
-        assert len(found) == 1, f"processes of {pod['metadata']['name']}: {found}"
-        return Aim(pod["metadata"]["name"], found[0])
+        processes = (await self._exec("/bin/sh", "-c", FIND, "find", pattern)).split()
+        # One that has just died is ready still, as long as nobody has looked.
+        return Aim(pod["metadata"]["name"], processes[0]) if len(processes) == 1 else None
 
     async def kill(self, aim: Aim) -> None:
         """SIGKILL. Its Deployment starts another one; the dead pod is removed, so that no restart back-off counts."""
