@@ -18,14 +18,16 @@ REMEMBERED = timedelta(days=1)
 class OutageLog:
     """A `Listener` of the EndpointSlices of the artifact service: it is up while one endpoint is ready.
 
-    A change is told by the control plane within a second or two of the readiness probe's verdict. Outages before this
-    process started are not known to it.
+    A change is told by the control plane within a second or two of the readiness probe's verdict. Outages that ended
+    before this process started are not known to it; one that it finds is taken to have lasted since long before, because
+    a task that runs too long does less harm than one that is ended for nothing.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._ready: dict[str, bool] = {}
         self._outages: list[Outage] = []
+        self._listed = False
 
     @property
     def outages(self) -> tuple[Outage, ...]:
@@ -34,7 +36,9 @@ class OutageLog:
 
     def replaced(self, items: list[dict[str, Any]], version: int) -> None:  # noqa: ARG002 - of the interface
         self._ready = {item["metadata"]["name"]: _any_ready(item) for item in items}
-        self._note(datetime.now(UTC))
+        now = datetime.now(UTC)
+        self._note(now, since=now if self._listed else now - REMEMBERED)
+        self._listed = True
 
     def changed(self, kind: str, item: dict[str, Any]) -> None:
         name = item["metadata"]["name"]
@@ -42,12 +46,13 @@ class OutageLog:
             self._ready.pop(name, None)
         else:
             self._ready[name] = _any_ready(item)
-        self._note(datetime.now(UTC))
+        now = datetime.now(UTC)
+        self._note(now, since=now)
 
     def advanced(self, version: int) -> None:
         """Nothing to do."""
 
-    def _note(self, now: datetime) -> None:
+    def _note(self, now: datetime, *, since: datetime) -> None:
         up = any(self._ready.values())
         open_now = bool(self._outages) and self._outages[-1].end is None
         if up and open_now:
@@ -55,7 +60,7 @@ class OutageLog:
             log.info("artifact service is back")
         elif not up and not open_now:
             self._outages = [o for o in self._outages if o.end is None or now - o.end < REMEMBERED]
-            self._outages.append(Outage(now, None))
+            self._outages.append(Outage(since, None))
             log.warning("artifact service is down; tasks that need it wait, and their timeouts do not run")
         else:
             return

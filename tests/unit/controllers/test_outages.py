@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controllers.outages import OutageLog
+from controllers.outages import REMEMBERED, OutageLog
 
 
 def endpoints(name: str = "slice-1", *ready: bool | None) -> dict[str, Any]:
@@ -48,6 +48,13 @@ def test_no_ready_endpoint_is_an_outage(world: World, down: list[dict[str, Any]]
     assert world.is_open()
     assert before <= world.log.outages[0].start <= datetime.now(UTC)
     assert world.told == 1
+
+
+def test_down_already_at_the_start_it_was_down_before(world: World) -> None:
+    """The process may have been started again in the middle of an outage, with tasks that have waited all along."""
+    world.log.replaced([endpoints("a", False)], 1)
+    assert world.is_open()
+    assert datetime.now(UTC) - world.log.outages[0].start >= REMEMBERED
 
 
 def test_it_is_told_once_when_it_begins_and_once_when_it_ends(world: World) -> None:
