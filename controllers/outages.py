@@ -19,8 +19,8 @@ class OutageLog:
     """A `Listener` of the EndpointSlices of the artifact service: it is up while one endpoint is ready.
 
     A change is told by the control plane within a second or two of the readiness probe's verdict. Outages that ended
-    before this process started are not known to it; one that it finds is taken to have lasted since long before, because
-    a task that runs too long does less harm than one that is ended for nothing.
+    before this process started are not known to it; one that it finds is taken to have lasted since long before: a task
+    that runs too long does less harm than one that is ended for nothing.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
