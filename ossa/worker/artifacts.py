@@ -36,7 +36,7 @@ class Backoff:
     """Seconds between two tries: doubles from `first` to `longest`, less up to half of it by chance."""
 
     first: float = 0.25
-    longest: float = 15.0
+    longest: float = 5.0  # the timeout of the task runs again as soon as the service is back
 
     def delay(self, tries: int) -> float:
         """How long to wait after so many failed tries (from 1)."""
