@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.e2e.harness import Cluster, Namespace, kubectl, task, workflow
 from tests.e2e.harness.cluster import RECONCILER
 
@@ -32,6 +34,7 @@ async def versions(namespace: Namespace) -> dict[str, str]:
     return {plural: item["metadata"]["resourceVersion"] for plural, item in held.items()}
 
 
+@pytest.mark.usefixtures("alone")
 async def test_a_restart_changes_nothing(namespace: Namespace) -> None:
     (await kubectl("annotate", "namespace", namespace.name, "ossa.dev/service-accounts=builder")).ok()
     agent = namespace.shell_agent("worker", "true")
