@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
 
 import kopf
@@ -12,18 +11,15 @@ from controllers.agents import AgentController
 from controllers.cache import Key, ObjectCache
 from controllers.executions import ExecutionController
 from controllers.metrics import Metrics
+from controllers.resync import Followed, learn, resync
 from controllers.revisions import Revisions
 from controllers.settings import Settings
 from controllers.workflows import WorkflowController
 from ossa.api.contract import LABEL_MANAGED_BY, MANAGED_BY
 from ossa.kube import paths
-from ossa.kube.client import ApiClient, ApiError
+from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig
 from ossa.kube.watch import list_and_watch
-
-log = logging.getLogger(__name__)
-
-LEARN_PAUSE = 1.0  # seconds between two tries to read what is there
 
 
 class Platform:
@@ -47,6 +43,11 @@ class Platform:
             changed=self.executions.workflow_changed,
         )
         self.agents = AgentController(self._api, settings, agents, changed=self._agent_changed)
+        self._followed = (
+            Followed("agents", agents, self.agents.seen),
+            Followed("workflows", workflows, self.workflows.seen),
+            Followed("executions", executions, self.executions.seen),
+        )
         self.metrics.follow(self.agents.loop, self.workflows.loop, self.executions.loop)
 
     def _agent_changed(self, agent: Key) -> None:
@@ -60,31 +61,14 @@ class Platform:
     async def run(self) -> None:
         """Everything but kopf; runs until cancelled. What fails here ends the process."""
         async with self._api, asyncio.TaskGroup() as group:
-            await self._learn()
+            await learn(self._api, self._followed[:2])
             group.create_task(self._watch_pods())
             group.create_task(self._watch_artifact_service())
             group.create_task(list_and_watch(self._api, paths.core("namespaces"), {}, self.agents.namespaces))
+            group.create_task(resync(self._api, self._followed))
             group.create_task(self.agents.loop.run(2))
             group.create_task(self.workflows.loop.run(2))
             group.create_task(self.executions.loop.run(self._settings.workers))
-
-    async def _learn(self) -> None:
-        """Reads what is there before anything is judged.
-
-        The watches of the kinds start at different moments: without this each restart would make Drafts of workflows
-        whose agents were not seen yet.
-        """
-        for plural, seen in (("agents", self.agents.seen), ("workflows", self.workflows.seen)):
-            while True:
-                try:
-                    listed = await self._api.get(paths.ossa(plural))
-                except ApiError as error:
-                    log.warning("cannot read what is there", extra={"kind": plural, "error": str(error)})
-                    await asyncio.sleep(LEARN_PAUSE)
-                else:
-                    break
-            for item in listed["items"]:
-                seen(None, item)
 
     async def _watch_pods(self) -> None:
         selector = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY}"}

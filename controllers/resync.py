@@ -1,0 +1,78 @@
+"""Lists whole kinds: before anything is judged, and now and then afterwards.
+
+A watch that is taken up anew after a 410 never says what was deleted meanwhile, and an event may be missed for other
+reasons. A list says both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from controllers.cache import ObjectCache
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, ApiError
+
+log = logging.getLogger(__name__)
+
+JSONObject = dict[str, Any]
+LEARN_PAUSE = 1.0  # seconds between two tries to read what is there
+RESYNC_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A kind: what is known of it, and who is told of an event (`DELETED`, or None for what is there)."""
+
+    plural: str
+    cache: ObjectCache
+    seen: Callable[[str | None, JSONObject], None]
+
+
+def deleted_unseen(known: Iterable[JSONObject], listed: Iterable[JSONObject], version: int) -> list[JSONObject]:
+    """Pure: what is known and was not in the list of `version`, but for what is newer than the list."""
+    there = {item["metadata"]["uid"] for item in listed}
+    return [
+        item
+        for item in known
+        if item["metadata"]["uid"] not in there and int(item["metadata"]["resourceVersion"]) <= version
+    ]
+
+
+async def learn(api: ApiClient, kinds: Sequence[Followed]) -> None:
+    """Reads what is there, until it succeeds.
+
+    The watches of the kinds start at different moments: without this each restart would make Drafts of workflows whose
+    agents were not seen yet.
+    """
+    for kind in kinds:
+        while not await _list(api, kind):  # noqa: ASYNC110 - the other side of the wait is the API server
+            await asyncio.sleep(LEARN_PAUSE)
+
+
+async def resync(api: ApiClient, kinds: Sequence[Followed], every: float = RESYNC_SECONDS) -> None:
+    """Reads all again and again; runs until cancelled."""
+    while True:
+        await asyncio.sleep(every * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load
+        for kind in kinds:
+            await _list(api, kind)
+
+
+async def _list(api: ApiClient, kind: Followed) -> bool:
+    """Whether it succeeded."""
+    try:
+        listed = await api.get(paths.ossa(kind.plural))
+    except ApiError as error:
+        log.warning("cannot read what is there", extra={"kind": kind.plural, "error": str(error)})
+        return False
+    version = int(listed["metadata"]["resourceVersion"])
+    for item in deleted_unseen(kind.cache.all(), listed["items"], version):
+        kind.seen("DELETED", item)
+    for item in listed["items"]:
+        # Items of a list come without what they all share.
+        kind.seen(None, {"apiVersion": listed["apiVersion"], "kind": listed["kind"].removesuffix("List"), **item})
+    return True
