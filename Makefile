@@ -16,12 +16,16 @@ help: ## this list
 	@grep -hE '^[a-z][a-z ]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
 venv: ## the checkout's own Python environment, from the locks
-	@$(PYTHON) -m hack.venv
+	@$(PYTHON) -m hack.venv dev
+
+.PHONY: cli
+cli: ## the `ossa` command alone, in the same environment
+	@$(PYTHON) -m hack.venv cli
 
 lock: venv ## write requirements/*.txt anew from pyproject.toml
 	@hack/lock
 
-demo: up venv ## the data pipeline on real pods, from a bare machine to its report
+demo: up cli ## the data pipeline on real pods, from a bare machine to its report
 	@$(PYTHON) hack/demo.py
 
 dev: up venv ## run the reconciler from the checkout against the cluster
