@@ -28,6 +28,7 @@ from ossa.api.contract import GROUP, LABEL_EXECUTION_UID, LABEL_MANAGED_BY, MAIN
 from ossa.api.execution import Execution
 from ossa.engine.clock import from_text
 from ossa.engine.decide import Decision, decide
+from ossa.engine.decision import ending
 from ossa.engine.snapshot import Snapshot, WorkflowView
 from ossa.engine.states import EXECUTION_TERMINAL
 from ossa.kube import paths
@@ -42,6 +43,8 @@ JSONObject = dict[str, Any]
 LOG_LINES = "20"
 LOG_BYTES = "4096"
 SYNC_PAUSE = 0.1
+# How old an end may be for it to be announced again after a restart.
+TOLD_AGAIN = timedelta(minutes=10)
 # Successors of a task that has ended go before the roots of executions that have not started.
 PRIORITY_POD, PRIORITY_OBJECT = 0, 1
 
@@ -64,6 +67,7 @@ class ExecutionController:
         self._workflows = workflows
         self._revisions = revisions
         self._keys: dict[str, Key] = {}
+        self._told: set[str] = set()  # whose end was announced
         self._signer = Signer(settings.artifacts_key)
         self.loop: Loop[str] = Loop("Execution", self.reconcile)
         self.pods = PodStore(self.pods_changed)
@@ -115,6 +119,7 @@ class ExecutionController:
             return
         execution = Execution.model_validate(item)
         if execution.status.phase in EXECUTION_TERMINAL:
+            await self._tell_ending(item, execution)
             await self._clean(execution)
             return
         snapshot = await self._gather(execution)
@@ -208,6 +213,8 @@ class ExecutionController:
             await self._delete_pod(execution.metadata.namespace, name)
         for event in decision.events:
             await announce(self._api, written or item, kind=event.type, reason=event.reason, message=event.message)
+        if decision.status.phase in EXECUTION_TERMINAL:
+            self._told.add(uid)
         if unsure is not None:
             raise unsure
         if decision.status.phase not in EXECUTION_TERMINAL:
@@ -228,6 +235,16 @@ class ExecutionController:
             await self._api.delete(paths.core("pods", namespace, name))
         except NotFound:
             return
+
+    async def _tell_ending(self, item: JSONObject, execution: Execution) -> None:
+        """Says how it ended where a reconciler died between writing that and saying it."""
+        uid, ended = execution.metadata.uid, execution.status.completed_at
+        if uid in self._told or ended is None:
+            return
+        if datetime.now(UTC) - from_text(ended) < TOLD_AGAIN:
+            event = ending(execution.status)
+            await announce(self._api, item, kind=event.type, reason=event.reason, message=event.message)
+        self._told.add(uid)
 
     async def _clean(self, execution: Execution) -> None:
         """Removes the pods of an execution that has ended, in two batches: the good ones soon, the failed ones late.
@@ -260,6 +277,7 @@ class ExecutionController:
             )
 
     def _forget(self, uid: str) -> None:
+        self._told.discard(uid)
         self._keys.pop(uid, None)
         self._creator.forget(uid)
         self.pods.forget(uid)

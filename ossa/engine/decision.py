@@ -31,6 +31,14 @@ class Announcement:
     message: str
 
 
+def ending(status: ExecutionStatus) -> Announcement:
+    """How an Execution that has ended did; made from its status alone, so that it can be told again after a crash."""
+    if status.phase == "Completed":
+        return Announcement("Normal", "Completed", f"Completed in {status.duration}")
+    reason = status.error.reason if status.error is not None else status.phase
+    return Announcement("Warning", "Failed", f"Failed ({reason}): {status.message or ''}")
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What to do: write `status`, and only when that has succeeded create and delete pods and announce events.

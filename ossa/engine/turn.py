@@ -9,7 +9,7 @@ from ossa.api.base import Condition, JSONObject, set_condition
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import ExecutionError, TaskStatus
 from ossa.engine.clock import duration_text, from_text, to_text
-from ossa.engine.decision import Announcement, Decision, PodRequest
+from ossa.engine.decision import Announcement, Decision, PodRequest, ending
 from ossa.engine.names import pod_name
 from ossa.engine.outcome import Failure, earliest
 from ossa.engine.snapshot import PodView, Snapshot
@@ -78,10 +78,8 @@ class Turn:
             conditions=conditions,
             **fields,
         )
-        if done:
-            self.announce("Normal", "Completed", f"Completed in {duration}")
-        else:
-            self.announce("Warning", "Failed", f"Failed ({reason}): {message}")
+        told = ending(self._before.model_copy(update=self._changes))
+        self.announce(told.type, told.reason, told.message)
 
     def error(self, failure: Failure | CannotStart, *, task: str | None) -> ExecutionError:
         """What is recorded as the first thing that went wrong."""
