@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import tempfile
@@ -18,6 +19,12 @@ from tests.e2e.harness import Cluster, Namespace, wait_for
 from tests.e2e.harness.cluster import connect
 
 HERE = Path(__file__).parent
+TLS_CLOSE = 0.25  # seconds, as aiohttp's documentation advises
+# A watch that a test broke off may be collected in a later test of the same process, after its loop is gone.
+LATE_SOCKETS = (
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning",
+    "ignore:Exception ignored in. <function _SelectorTransport:pytest.PytestUnraisableExceptionWarning",
+)
 FAILED = pytest.StashKey[bool]()
 
 
@@ -26,6 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.e2e)
+            for late in LATE_SOCKETS:
+                item.add_marker(pytest.mark.filterwarnings(late))
     items.sort(key=lambda item: "alone" not in getattr(item, "fixturenames", ()))
 
 
@@ -45,6 +54,8 @@ async def api() -> AsyncIterator[ApiClient]:
     """The API server, as the user of the kubeconfig."""
     async with ApiClient(load_config()) as client:
         yield client
+    # aiohttp closes TLS connections after its session has: the loop has to live on for a moment.
+    await asyncio.sleep(TLS_CLOSE)
 
 
 @pytest.fixture
