@@ -74,7 +74,8 @@ def _from_kubeconfig(context: str | None) -> KubeConfig:
     def token() -> str | None:
         if found.refresh_api_key_hook is not None:
             found.refresh_api_key_hook(found)
-        header = found.api_key.get("authorization")
+        # The generated client has named it either way.
+        header = found.api_key.get("authorization") or found.api_key.get("BearerToken")
         return str(header).removeprefix("Bearer ") if header else None
 
     return KubeConfig(
