@@ -54,12 +54,9 @@ class AgentController:
 
     def seen(self, kind: str | None, item: JSONObject) -> None:
         """An event of the watch; `kind` is None for what was there already."""
-        if kind == "DELETED":
-            self._cache.drop(item)
-        elif not self._cache.put(item):
-            return
-        self.loop.queue.add(key_of(item))
-        self._changed(key_of(item))
+        if self._cache.take(kind, item):
+            self.loop.queue.add(key_of(item))
+            self._changed(key_of(item))
 
     def _namespace_changed(self, namespace: str) -> None:
         for item in self._cache.in_namespace(namespace):

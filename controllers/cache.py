@@ -52,6 +52,13 @@ class ObjectCache:
         self._items[key] = item
         return True
 
+    def take(self, kind: str | None, item: JSONObject) -> bool:
+        """An event of a watch, `kind` None for what was there already; whether it is news."""
+        if kind == "DELETED":
+            self.drop(item)
+            return True
+        return self.put(item)
+
     def drop(self, item: JSONObject) -> None:
         """The object was deleted; a namesake made since then stays."""
         key = key_of(item)

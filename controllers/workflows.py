@@ -181,12 +181,9 @@ class WorkflowController:
 
     def seen(self, kind: str | None, item: JSONObject) -> None:
         """An event of the watch; `kind` is None for what was there already."""
-        if kind == "DELETED":
-            self._cache.drop(item)
-        elif not self._cache.put(item):
-            return
-        self.loop.queue.add(key_of(item))
-        self._changed(key_of(item))
+        if self._cache.take(kind, item):
+            self.loop.queue.add(key_of(item))
+            self._changed(key_of(item))
 
     def agent_changed(self, agent: Key) -> None:
         """Queues the workflows that name the agent."""
