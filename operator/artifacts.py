@@ -109,4 +109,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # Everything has ended and was flushed. The object store's own threads may still hold references to Python objects,
+    # and abort the process (SIGABRT) where the interpreter is taken down under them.
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(code)
