@@ -19,7 +19,7 @@ from ossa.api.validation import (
     workflow_size_problems,
 )
 from ossa.api.workflow import WorkflowSpec
-from ossa.engine.graph import workflow_problems
+from ossa.engine.checks import workflow_problems
 
 SHOWN_PROBLEMS = 10
 UNPROCESSABLE = 422

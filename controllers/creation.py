@@ -38,7 +38,7 @@ class _Held:
 class PodCreator:
     """Remembers what is still to be created until the API server has said yes or no."""
 
-    def __init__(self, api: ApiClient, settings: Settings, pods: PodStore) -> None:
+    def __init__(self, api: ApiClient, settings: Settings, pods: PodStore, *, epoch: int) -> None:
         self._api = api
         self._pods = pods
         self._settings = PodSettings(artifacts_url=settings.artifacts_url)
@@ -93,14 +93,14 @@ class PodCreator:
 
     async def _create(self, request: PodRequest, revision: CompiledRevision) -> None:
         execution, name, namespace = request.identity.uid, request.name, request.identity.namespace
-        task = revision.tasks[request.task]
+        agent, capability = revision.tasks[request.task].worker
         pod = build_pod(
             name,
             request.identity,
-            agent_name=task.agent.name,
-            agent=task.agent.spec,
-            image=task.agent.image,
-            capability=task.capability,
+            agent_name=agent.name,
+            agent=agent.spec,
+            image=agent.image,
+            capability=capability,
             input_value=request.input,
             settings=self._settings,
         )

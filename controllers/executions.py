@@ -1,35 +1,37 @@
 """Execution: gather a snapshot, let the engine decide, carry the decision out.
 
-The order of the effects makes a crash between any two of them safe: the status that records an attempt is written
-first and carries the resourceVersion that was read, the pod is created second. What the status says runs and nobody
-has a pod for was lost, and its name is never used again.
+Pods are created as soon as they are decided; the status that tells of them is written a moment later, together with
+what else happens until then. A crash in between loses nothing: each pod carries which attempt it is, and whoever finds
+it takes it over. What starts the execution is written before its pods are made, and why a pod is deleted before it is.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import time
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import kopf
 
 from controllers.announce import announce
 from controllers.cache import Key, ObjectCache, key_of
+from controllers.children import Children
+from controllers.cleaning import Cleaner
 from controllers.creation import PodCreator
+from controllers.gather import Gatherer
+from controllers.limits import Limits
 from controllers.loop import Loop
+from controllers.namespaces import Namespaces
 from controllers.outages import OutageLog
 from controllers.revisions import Revisions
 from controllers.settings import Settings
-from ossa.api.artifact import ArtifactRef
-from ossa.api.contract import GROUP, LABEL_EXECUTION_UID, LABEL_MANAGED_BY, MAIN_CONTAINER, MANAGED_BY, VERSION
-from ossa.api.execution import Execution
-from ossa.engine.clock import from_text
+from controllers.working import Working
+from ossa.api.contract import GROUP, VERSION
+from ossa.api.execution import ExecutionStatus
 from ossa.engine.decide import Decision, decide
-from ossa.engine.decision import ending
-from ossa.engine.snapshot import Snapshot, WorkflowView
+from ossa.engine.snapshot import Snapshot
 from ossa.engine.states import EXECUTION_TERMINAL
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, NotFound
@@ -40,19 +42,15 @@ from ossa.store.signing import Signer
 log = logging.getLogger(__name__)
 
 JSONObject = dict[str, Any]
-LOG_LINES = "20"
-LOG_BYTES = "4096"
 SYNC_PAUSE = 0.1
-# How old an end may be for it to be announced again after a restart.
-TOLD_AGAIN = timedelta(minutes=10)
 # Successors of a task that has ended go before the roots of executions that have not started.
-PRIORITY_POD, PRIORITY_OBJECT = 0, 1
+PRIORITY_POD, PRIORITY_OBJECT = 0.0, 1.0
 
 
 class ExecutionController:
     """Takes executions through their state machine. Keys are UIDs: names come again, UIDs do not."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - collaborators, all by name
         self,
         api: ApiClient,
         settings: Settings,
@@ -60,19 +58,42 @@ class ExecutionController:
         cache: ObjectCache,
         workflows: ObjectCache,
         revisions: Revisions,
+        namespaces: Namespaces,
+        gone: Callable[[JSONObject], None],
+        epoch: int = 0,
     ) -> None:
         self._api = api
-        self._settings = settings
         self._cache = cache
-        self._workflows = workflows
-        self._revisions = revisions
+        self._gone = gone
         self._keys: dict[str, Key] = {}
-        self._told: set[str] = set()  # whose end was announced
-        self._signer = Signer(settings.artifacts_key)
+        self._working: dict[str, Working] = {}
+        self._seeded = False
         self.loop: Loop[str] = Loop("Execution", self.reconcile)
         self.pods = PodStore(self.pods_changed)
         self.outages = OutageLog(self.all_changed)
-        self._creator = PodCreator(api, settings, self.pods)
+        self.limits = Limits(
+            most=settings.max_pods,
+            namespace_most=namespaces.parallelism,
+            wake=lambda uid: self._queue(uid, PRIORITY_OBJECT),
+        )
+        self._children = Children(api, cache)
+        self._creator = PodCreator(api, settings, self.pods, epoch=epoch)
+        self._cleaner = Cleaner(api, settings, self.pods)
+        self._gatherer = Gatherer(
+            api=api,
+            executions=cache,
+            workflows=workflows,
+            revisions=revisions,
+            pods=self.pods,
+            creator=self._creator,
+            children=self._children,
+            limits=self.limits,
+            outages=self.outages,
+            signer=Signer(settings.artifacts_key),
+            epoch=epoch,
+        )
+
+    # --- what happens ---------------------------------------------------------------------------------------
 
     def register(self, registry: kopf.OperatorRegistry) -> None:
         """The kopf handler: keep the object, queue its key."""
@@ -87,26 +108,42 @@ class ExecutionController:
         if kind == "DELETED":
             self._cache.drop(item)
             self._forget(uid)
+            self._gone(item)
         elif self._cache.put(item):
             self._keys[uid] = key_of(item)
-            self.loop.queue.add(uid, priority=PRIORITY_OBJECT)
+            self._queue(uid, PRIORITY_OBJECT)
+        else:
+            return
+        parent = self._children.seen(kind, item)
+        if parent is not None and parent in self._keys:
+            self._queue(parent, PRIORITY_POD)
 
     def pods_changed(self, uid: str) -> None:
         """A pod of this Execution has changed."""
         if uid in self._keys:
-            self.loop.queue.add(uid, priority=PRIORITY_POD)
+            self._queue(uid, PRIORITY_POD)
 
     def workflow_changed(self, workflow: Key) -> None:
         """Queues the executions that wait for the workflow."""
         for item in self._cache.in_namespace(workflow.namespace):
             phase = (item.get("status") or {}).get("phase", "Pending")
             if phase == "Pending" and item["spec"].get("workflow") == workflow.name:
-                self.loop.queue.add(item["metadata"]["uid"], priority=PRIORITY_OBJECT)
+                self._queue(item["metadata"]["uid"], PRIORITY_OBJECT)
 
     def all_changed(self) -> None:
         """Something that concerns every execution has changed."""
         for uid in self._keys:
-            self.loop.queue.add(uid, priority=PRIORITY_OBJECT)
+            self._queue(uid, PRIORITY_OBJECT)
+
+    def statuses(self) -> list[ExecutionStatus]:
+        """What has been decided of all executions that were looked at."""
+        return [held.status for held in self._working.values()]
+
+    def _queue(self, uid: str, kind: float) -> None:
+        held = self._working.get(uid)
+        self.loop.queue.add(uid, priority=(kind, *(held.rank if held is not None else ())))
+
+    # --- one turn -------------------------------------------------------------------------------------------
 
     async def reconcile(self, uid: str) -> None:
         """One turn of one execution."""
@@ -117,168 +154,144 @@ class ExecutionController:
         if not self.pods.synced:
             self.loop.queue.add_after(uid, SYNC_PAUSE)
             return
-        execution = Execution.model_validate(item)
-        if execution.status.phase in EXECUTION_TERMINAL:
-            await self._tell_ending(item, execution)
-            await self._clean(execution)
+        self._seed()
+        held = self._working.setdefault(uid, Working.of(item))
+        held.refresh(item)
+        if held.ended:
+            await self._clean(held, item)
             return
-        snapshot = await self._gather(execution)
+        snapshot = await self._gatherer.snapshot(held)
         now = datetime.now(UTC)
         decision = decide(snapshot, now)
         if decision.need_logs:
-            snapshot = await self._with_logs(snapshot, decision.need_logs)
+            snapshot = await self._gatherer.with_logs(snapshot, decision.need_logs)
             decision = decide(snapshot, now)
-        await self._carry_out(item, snapshot, decision, now)
+        await self._carry_out(held, snapshot, decision, now)
 
-    async def _gather(self, execution: Execution) -> Snapshot:
-        metadata, status = execution.metadata, execution.status
-        view, name = None, status.revision
-        if status.phase == "Pending" and name is None:
-            view = await self._workflow(Key(metadata.namespace, execution.spec.workflow))
-            name = view.revision if view is not None else None
-        return Snapshot(
-            execution=execution,
-            workflow=view,
-            revision=await self._revisions.load(metadata.namespace, name) if name is not None else None,
-            pods=self.pods.of(metadata.uid),
-            in_flight=self.pods.in_flight(metadata.uid),
-            held=self._creator.held(metadata.uid),
-            refused=self._creator.refused(metadata.uid),
-            outages=self.outages.outages,
-            issued=self._issued(metadata.namespace, metadata.uid),
-        )
+    def _seed(self) -> None:
+        """Before anything is started, all that runs and all locks that are held are known."""
+        if self._seeded:
+            return
+        for item in self._cache.all():
+            held = Working.of(item)
+            if held.status.phase not in EXECUTION_TERMINAL:
+                self.limits.seed(held.uid, held.namespace, held.status.tasks, self.pods.of(held.uid).values())
+        self._seeded = True
 
-    async def _workflow(self, key: Key) -> WorkflowView | None:
-        item = self._workflows.get(key)
-        if item is None:
-            # The watches of the kinds start at different moments: ask before saying that it is not there.
+    async def _carry_out(self, held: Working, snapshot: Snapshot, decision: Decision, now: datetime) -> None:
+        before = held.status
+        # At once, without giving way: nobody else may take the same room or the same lock.
+        self._take(held, decision)
+        if decision.first:
             try:
-                item = await self._api.get(paths.ossa("workflows", key.namespace, key.name))
-            except NotFound:
-                return None
-        status = item.get("status") or {}
-        return WorkflowView(
-            phase=status.get("phase", "Draft"),
-            revision=status.get("revision"),
-            message=status.get("message"),
-            current=status.get("observedGeneration") == item["metadata"]["generation"],
-        )
+                await self._write(held, decision.status)
+            except ApiError:
+                self.limits.update(held.uid, held.namespace, before.tasks)
+                raise
+        elif decision.status is not before:
+            held.decided(decision.status, held.due or time.monotonic() + held.write_delay())
+        unsure = await self._create(held, snapshot, decision)
+        told = (before.phase, before.error) != (decision.status.phase, decision.status.error)
+        urgent = told or decision.delete or decision.events
+        if held.due is not None and (urgent or time.monotonic() >= held.due):
+            await self._write(held, held.status)
+        await self._finish_turn(held, decision)
+        if unsure is not None:
+            raise unsure
+        self._look_again(held, snapshot, decision, now)
 
-    def _issued(self, namespace: str, uid: str) -> Callable[[ArtifactRef, str], bool]:
-        def issued(reference: ArtifactRef, pod_uid: str) -> bool:
-            return self._signer.verify(reference, namespace=namespace, execution_uid=uid, pod_uid=pod_uid)
+    def _take(self, held: Working, decision: Decision) -> None:
+        uid, namespace = held.uid, held.namespace
+        if decision.status.phase in EXECUTION_TERMINAL:
+            self.limits.forget(uid)
+            return
+        if decision.status.tasks is not held.status.tasks:
+            self.limits.update(uid, namespace, decision.status.tasks)
+        self.limits.waits(uid, namespace, starved=decision.starved, rank=held.rank, locks=decision.wants)
 
-        return issued
-
-    async def _with_logs(self, snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
-        tails = await asyncio.gather(*(self._log_tail(snapshot.execution.metadata.namespace, name) for name in names))
-        return replace(snapshot, log_tails={**snapshot.log_tails, **dict(zip(names, tails, strict=True))})
-
-    async def _log_tail(self, namespace: str, pod: str) -> str:
-        params = {"container": MAIN_CONTAINER, "tailLines": LOG_LINES}
+    async def _create(self, held: Working, snapshot: Snapshot, decision: Decision) -> ApiError | None:
+        """Asks for pods and children. The error where one may or may not exist now: it is asked for again."""
+        self._creator.want(held.uid, decision.create)
+        self._children.want(held.uid, decision.children)
+        if snapshot.revision is None:
+            return None
         try:
-            text = await self._api.text(paths.core("pods", namespace, pod, "log"), params)
+            await self._creator.create(held.uid, snapshot.revision)
+            await self._children.create(held.uid, held.depth + 1)
         except ApiError as error:
-            # A container that never started and a node that is gone have none: neither may hold up the verdict.
-            log.info("no log", extra={"pod": pod, "error": str(error)})
-            return ""
-        return text[-int(LOG_BYTES) :]
+            return error  # what has been decided is written and told all the same
+        return None
 
-    async def _carry_out(self, item: JSONObject, snapshot: Snapshot, decision: Decision, now: datetime) -> None:
-        execution = snapshot.execution
-        uid = execution.metadata.uid
-        if execution.status.revision is None and decision.status.revision is not None:
-            try:
-                await self._revisions.hold(decision.status.revision, item)
-            except NotFound:
-                # Pruned or collected since it was read; the workflow names another one soon.
-                self.loop.queue.add_after(uid, 1.0)
-                return
-        path = paths.ossa("executions", execution.metadata.namespace, execution.metadata.name)
+    async def _write(self, held: Working, status: ExecutionStatus) -> None:
+        """Writes a status; from then on it is what has been decided.
+
+        Raises:
+            Conflict: the spec has changed meanwhile; its event is on the way.
+        """
+        item = self._cache.get(self._keys[held.uid]) if held.uid in self._keys else None
+        if item is None:
+            return
+        path = paths.ossa("executions", held.namespace, held.execution.metadata.name)
         try:
-            written = await write_status(self._api, path, item, decision.status.to_json(), maps=("tasks",))
+            written = await write_status(self._api, path, item, status.to_json(), maps=("tasks",))
         except NotFound:
-            self._forget(uid)
+            self._forget(held.uid)
             return
         if written is not None:
             self._cache.put(written)
-        self._creator.want(uid, decision.create)
-        unsure: ApiError | None = None
-        if snapshot.revision is not None:
-            try:
-                await self._creator.create(uid, snapshot.revision)
-            except ApiError as error:
-                unsure = error  # asked for again; what has been decided is told all the same
+            held.refresh(written)
+            self._children.seen(None, written)
+            self._tell_parent(written)
+        held.decided(status, None)
+
+    def _tell_parent(self, item: JSONObject) -> None:
+        parent = self._children.seen(None, item)
+        if parent is not None and parent in self._keys:
+            self._queue(parent, PRIORITY_POD)
+
+    async def _finish_turn(self, held: Working, decision: Decision) -> None:
         for name in decision.delete:
-            await self._delete_pod(execution.metadata.namespace, name)
+            await self._cleaner.delete_pod(held.namespace, name)
+        for change in decision.change:
+            await self._children.change(held.namespace, change)
+        item = self._cache.get(self._keys[held.uid]) if held.uid in self._keys else None
+        if item is None:
+            return
         for event in decision.events:
-            await announce(self._api, written or item, kind=event.type, reason=event.reason, message=event.message)
-        if decision.status.phase in EXECUTION_TERMINAL:
-            self._told.add(uid)
-        if unsure is not None:
-            raise unsure
-        if decision.status.phase not in EXECUTION_TERMINAL:
-            self._look_at_creations(uid, snapshot)
+            await announce(self._api, item, kind=event.type, reason=event.reason, message=event.message)
+        if held.ended:
+            held.told = True
+
+    def _look_again(self, held: Working, snapshot: Snapshot, decision: Decision, now: datetime) -> None:
+        """What the API server said to new pods is told at once; those that are held up are tried again later."""
+        uid = held.uid
+        if held.ended:
+            self._queue(uid, PRIORITY_OBJECT)
+            return
+        if held.due is not None:
+            self.loop.queue.add_after(uid, max(0.0, held.due - time.monotonic()))
+        held_up = self._creator.held(uid)
+        refused = {**self._creator.refused(uid), **self._children.refused(uid)}
+        if refused != snapshot.refused or held_up.keys() != snapshot.held.keys():
+            self._queue(uid, PRIORITY_POD)
+        elif held_up:
+            self.loop.queue.add_after(uid, self._creator.pause(uid))
         if decision.wake_at is not None:
             self.loop.queue.add_after(uid, (decision.wake_at - now).total_seconds())
 
-    def _look_at_creations(self, uid: str, snapshot: Snapshot) -> None:
-        """What the API server said to new pods is told at once; those that are held up are tried again later."""
-        held = self._creator.held(uid)
-        if self._creator.refused(uid) != snapshot.refused or held.keys() != snapshot.held.keys():
-            self.loop.queue.add(uid)
-        elif held:
-            self.loop.queue.add_after(uid, self._creator.pause(uid))
+    # --- afterwards -----------------------------------------------------------------------------------------
 
-    async def _delete_pod(self, namespace: str, name: str) -> None:
-        try:
-            await self._api.delete(paths.core("pods", namespace, name))
-        except NotFound:
-            return
-
-    async def _tell_ending(self, item: JSONObject, execution: Execution) -> None:
-        """Says how it ended where a reconciler died between writing that and saying it."""
-        uid, ended = execution.metadata.uid, execution.status.completed_at
-        if uid in self._told or ended is None:
-            return
-        if datetime.now(UTC) - from_text(ended) < TOLD_AGAIN:
-            event = ending(execution.status)
-            await announce(self._api, item, kind=event.type, reason=event.reason, message=event.message)
-        self._told.add(uid)
-
-    async def _clean(self, execution: Execution) -> None:
-        """Removes the pods of an execution that has ended, in two batches: the good ones soon, the failed ones late.
-
-        What still runs (the write of the end was the last thing that a dying reconciler did) goes at once.
-        """
-        uid, ended = execution.metadata.uid, execution.status.completed_at
-        self._creator.forget(uid)
-        if ended is None or not self.pods.of(uid):
-            return
-        for name in decide(Snapshot(execution, pods=self.pods.of(uid)), datetime.now(UTC)).delete:
-            await self._delete_pod(execution.metadata.namespace, name)
-        age = datetime.now(UTC) - from_text(ended)
-        for phase, keep in (
-            ("Succeeded", self._settings.keep_completed_pods),
-            ("Failed", self._settings.keep_failed_pods),
-        ):
-            if not any(pod.phase == phase for pod in self.pods.of(uid).values()):
-                continue
-            left = timedelta(seconds=keep) - age
-            if left > timedelta(0):
-                self.loop.queue.add_after(uid, left.total_seconds() + 1)
-                continue
-            await self._api.delete(
-                paths.core("pods", execution.metadata.namespace),
-                {
-                    "labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_EXECUTION_UID}={uid}",
-                    "fieldSelector": f"status.phase={phase}",
-                },
-            )
+    async def _clean(self, held: Working, item: JSONObject) -> None:
+        self._creator.forget(held.uid)
+        pause = await self._cleaner.clean(held, item)
+        if pause is not None:
+            self.loop.queue.add_after(held.uid, pause)
 
     def _forget(self, uid: str) -> None:
-        self._told.discard(uid)
         self._keys.pop(uid, None)
+        self._working.pop(uid, None)
         self._creator.forget(uid)
+        self._children.forget(uid)
+        self.limits.forget(uid)
         self.pods.forget(uid)
         self.loop.queue.forget(uid)

@@ -9,6 +9,7 @@ import kopf
 
 from controllers.agents import AgentController
 from controllers.cache import Key, ObjectCache
+from controllers.collector import RevisionCollector
 from controllers.executions import ExecutionController
 from controllers.metrics import Metrics
 from controllers.resync import Followed, learn, resync
@@ -31,8 +32,16 @@ class Platform:
         self._api = ApiClient(config, observe=self.metrics.request)
         agents, workflows, executions = ObjectCache(), ObjectCache(), ObjectCache()
         revisions = Revisions(self._api)
+        self.collector = RevisionCollector(self._api, workflows=workflows, executions=executions, revisions=revisions)
+        self.agents = AgentController(self._api, settings, agents, changed=self._agent_changed)
         self.executions = ExecutionController(
-            self._api, settings, cache=executions, workflows=workflows, revisions=revisions
+            self._api,
+            settings,
+            cache=executions,
+            workflows=workflows,
+            revisions=revisions,
+            namespaces=self.agents.namespaces,
+            gone=self.collector.execution_gone,
         )
         self.workflows = WorkflowController(
             self._api,
@@ -40,9 +49,9 @@ class Platform:
             cache=workflows,
             agents=agents,
             revisions=revisions,
+            collector=self.collector,
             changed=self.executions.workflow_changed,
         )
-        self.agents = AgentController(self._api, settings, agents, changed=self._agent_changed)
         self._followed = (
             Followed("agents", agents, self.agents.seen),
             Followed("workflows", workflows, self.workflows.seen),
@@ -61,13 +70,14 @@ class Platform:
     async def run(self) -> None:
         """Everything but kopf; runs until cancelled. What fails here ends the process."""
         async with self._api, asyncio.TaskGroup() as group:
-            await learn(self._api, self._followed[:2])
+            await learn(self._api, self._followed)
             group.create_task(self._watch_pods())
             group.create_task(self._watch_artifact_service())
             group.create_task(list_and_watch(self._api, paths.core("namespaces"), {}, self.agents.namespaces))
             group.create_task(resync(self._api, self._followed))
             group.create_task(self.agents.loop.run(2))
             group.create_task(self.workflows.loop.run(2))
+            group.create_task(self.collector.loop.run(1))
             group.create_task(self.executions.loop.run(self._settings.workers))
 
     async def _watch_pods(self) -> None:

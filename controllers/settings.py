@@ -28,6 +28,7 @@ class Settings:
     keep_completed_pods: float = 600.0  # seconds after the end of their execution
     keep_failed_pods: float = 86400.0
     workers: int = 8  # executions reconciled at once
+    max_pods: int = 0  # worker pods that may run at once; 0: no limit
     liveness: str = "http://0.0.0.0:8081/healthz"
     metrics_port: int = 9090
 
@@ -52,6 +53,7 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
         keep_completed_pods=_seconds(environment, "OSSA_KEEP_COMPLETED_PODS", 600.0),
         keep_failed_pods=_seconds(environment, "OSSA_KEEP_FAILED_PODS", 86400.0),
         liveness=environment.get("OSSA_LIVENESS", "http://0.0.0.0:8081/healthz"),
+        max_pods=int(_seconds(environment, "OSSA_MAX_PODS", 0)),
         metrics_port=int(_seconds(environment, "OSSA_METRICS_PORT", 9090)),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,16 +13,18 @@ import kopf
 from controllers.agents import image_of
 from controllers.announce import announce
 from controllers.cache import Key, ObjectCache, key_of
+from controllers.collector import RevisionCollector
 from controllers.loop import Loop
 from controllers.revisions import Revisions
 from controllers.settings import Settings
 from ossa.api.agent import AgentSpec
 from ossa.api.base import Condition, set_condition
 from ossa.api.contract import GROUP, VERSION
+from ossa.api.task import Task
 from ossa.api.validation import InvalidSpecError, parse_spec, workflow_size_problems
-from ossa.api.workflow import Task, WorkflowSpec, WorkflowStatus
+from ossa.api.workflow import WorkflowSpec, WorkflowStatus
+from ossa.engine.checks import workflow_problems
 from ossa.engine.clock import to_text
-from ossa.engine.graph import workflow_problems
 from ossa.engine.revision import AgentSnapshot, Revision, find_capability
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, NotFound
@@ -55,12 +57,14 @@ def examine(item: JSONObject, agent_of: Callable[[str], JSONObject | None], work
         return Finding(invalid=tuple(error.problems))
     problems = [*workflow_size_problems(spec), *map(str, workflow_problems(spec))]
     if problems:
-        return Finding(invalid=tuple(problems), tasks=len(spec.tasks))
+        return Finding(invalid=tuple(problems), tasks=len(spec.tasks) + len(spec.finally_))
     agents: dict[str, AgentSnapshot] = {}
     unresolved: list[str] = []
     unseen = True
-    for number, task in enumerate(spec.tasks):
-        found = _resolve(task, number, agent_of(task.agent), worker_image)
+    for path, task in _placed(spec):
+        if task.agent is None:
+            continue  # it runs a workflow, which is looked for when the task starts
+        found = _resolve(task, task.agent, path, agent_of(task.agent), worker_image)
         if isinstance(found, str):
             unresolved.append(found)
             unseen = unseen and found.endswith(NOT_LOOKED_AT)
@@ -71,33 +75,39 @@ def examine(item: JSONObject, agent_of: Callable[[str], JSONObject | None], work
             unresolved=tuple(unresolved),
             unseen=bool(unresolved) and unseen,
             withheld=not spec.published,
-            tasks=len(spec.tasks),
+            tasks=len(spec.tasks) + len(spec.finally_),
         )
     revision = Revision(
         workflow=item["metadata"]["name"], version=spec.version, spec=spec, agents=dict(sorted(agents.items()))
     )
-    return Finding(revision=revision, tasks=len(spec.tasks))
+    return Finding(revision=revision, tasks=len(spec.tasks) + len(spec.finally_))
 
 
-def _resolve(task: Task, number: int, agent: JSONObject | None, worker_image: str) -> AgentSnapshot | str:
+def _placed(spec: WorkflowSpec) -> Iterator[tuple[str, Task]]:
+    """All tasks, each with the path of its field."""
+    yield from ((f"spec.tasks[{number}]", task) for number, task in enumerate(spec.tasks))
+    yield from ((f"spec.finally[{number}]", task) for number, task in enumerate(spec.finally_))
+
+
+def _resolve(task: Task, name: str, path: str, agent: JSONObject | None, worker_image: str) -> AgentSnapshot | str:
     """The agent as it is now, or what is wrong with it."""
-    field = f"spec.tasks[{number}].agent"
+    field = f"{path}.agent"
     if agent is None:
-        missing = f"there is no Agent {task.agent!r} in this namespace"
+        missing = f"there is no Agent {name!r} in this namespace"
         return f"{field}: {missing}; apply it, and the workflow is published by itself"
     metadata, status = agent["metadata"], agent.get("status") or {}
     if status.get("observedGeneration") != metadata["generation"]:
-        return f"{field}: Agent {task.agent!r} {NOT_LOOKED_AT}"
+        return f"{field}: Agent {name!r} {NOT_LOOKED_AT}"
     if status.get("ready") != "True":
         ready: JSONObject = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
-        return f"{field}: Agent {task.agent!r} is not ready: {ready.get('message', 'unknown')}"
+        return f"{field}: Agent {name!r} is not ready: {ready.get('message', 'unknown')}"
     spec = parse_spec(AgentSpec, agent["spec"])
     if find_capability(spec, task.capability) is None:
         held = ", ".join(capability.name for capability in spec.capabilities)
-        lacking = f"Agent {task.agent!r} has no capability {task.capability!r}"
-        return f"spec.tasks[{number}].capability: {lacking}; it has {held}"
+        lacking = f"Agent {name!r} has no capability {task.capability!r}"
+        return f"{path}.capability: {lacking}; it has {held}"
     return AgentSnapshot(
-        name=task.agent,
+        name=name,
         uid=metadata["uid"],
         generation=metadata["generation"],
         image=image_of(spec, worker_image),
@@ -162,6 +172,7 @@ class WorkflowController:
         cache: ObjectCache,
         agents: ObjectCache,
         revisions: Revisions,
+        collector: RevisionCollector,
         changed: Callable[[Key], None],
     ) -> None:
         self._api = api
@@ -169,6 +180,7 @@ class WorkflowController:
         self._cache = cache
         self._agents = agents
         self._revisions = revisions
+        self._collector = collector
         self._changed = changed
         self.loop: Loop[Key] = Loop("Workflow", self.reconcile)
 
@@ -184,11 +196,14 @@ class WorkflowController:
         if self._cache.take(kind, item):
             self.loop.queue.add(key_of(item))
             self._changed(key_of(item))
+            if kind == "DELETED":
+                self._collector.look_at(item["metadata"]["namespace"])
 
     def agent_changed(self, agent: Key) -> None:
         """Queues the workflows that name the agent."""
         for item in self._cache.in_namespace(agent.namespace):
-            tasks = (item.get("spec") or {}).get("tasks") or []
+            spec = item.get("spec") or {}
+            tasks = [*(spec.get("tasks") or []), *(spec.get("finally") or [])]
             if any(task.get("agent") == agent.name for task in tasks):
                 self.loop.queue.add(key_of(item))
 
@@ -217,6 +232,6 @@ class WorkflowController:
             self._changed(key)
         if revision is not None and revision != old:
             await announce(self._api, written, kind="Normal", reason="Published", message=f"published as {revision}")
-            await self._revisions.prune(written, revision)
+            self._collector.look_at(key.namespace)
         elif status.phase == "Draft" and not finding.unseen and status.message != told:
             await announce(self._api, written, kind="Warning", reason="Draft", message=status.message or "")

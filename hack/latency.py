@@ -142,7 +142,8 @@ async def run_one(api: ApiClient, namespace: str, name: str) -> float:
 async def measure(api: ApiClient, namespace: str, spec: WorkflowSpec, *, count: int, concurrency: int) -> Result:
     """Runs `count` executions, `concurrency` of them at a time."""
     clock, slots = Clock(), asyncio.Semaphore(concurrency)
-    graph = build_graph(spec, {task.name: parse_task(task, number) for number, task in enumerate(spec.tasks)})
+    templates = {task.name: parse_task(task, f"spec.tasks[{number}]") for number, task in enumerate(spec.tasks)}
+    graph = build_graph(spec.tasks, templates, ended=frozenset())
     selector = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY}"}
     watching = asyncio.create_task(list_and_watch(api, paths.core("pods", namespace), selector, clock))
 

@@ -24,6 +24,9 @@ LABEL_ATTEMPT = "ossa.dev/attempt"
 ANNOTATION_IDENTITY = "ossa.dev/identity"  # `TaskIdentity` as JSON; compared when a pod's name is already taken
 ANNOTATION_INPUT = "ossa.dev/input"  # the task's input as JSON; becomes the file $OSSA_INPUT
 ANNOTATION_CAPABILITY = "ossa.dev/capability"  # {"inputSchema": …, "outputSchema": …} as JSON, for the SDK
+ANNOTATION_DEPTH = "ossa.dev/depth"  # of a child Execution: how many it is a child of, one of the other
+# On a Namespace: how many worker pods may run there at once.
+ANNOTATION_PARALLELISM = "ossa.dev/parallelism"
 # On a Namespace: comma separated names of the service accounts that agents there may run as.
 ANNOTATION_SERVICE_ACCOUNTS = "ossa.dev/service-accounts"
 DEFAULT_SERVICE_ACCOUNT = "default"
@@ -70,6 +73,9 @@ class TaskIdentity(BaseModel):
     index: int = Field(default=0, description="Index in a forEach group; 0 elsewhere.")
     round: int = Field(default=1, description="Attempt of the Execution, counted from 1.")
     attempt: int = Field(default=1, description="Attempt of the task, counted from 1.")
+    lost: int = Field(default=0, description="How many of the attempts before it were lost.")
+    locks: tuple[str, ...] = Field(default=(), description="Locks that the attempt holds.")
+    epoch: int = Field(default=0, description="The life of the reconciler that started it: no two share a pod's name.")
 
     @property
     def key(self) -> str:

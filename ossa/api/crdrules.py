@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ossa.api.base import JSONObject
-from ossa.api.workflow import MAX_TASKS
+from ossa.api.task import MAX_TASKS
 
 # As apimachinery's resource.Quantity is written.
 QUANTITY = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$"
@@ -63,19 +63,39 @@ FIELDS: Mapping[str, JSONObject] = {
         ],
     },
     "WorkflowSpec.tasks": _map_list("name"),
+    "WorkflowSpec.finally": _map_list("name"),
     "WorkflowSpec.outputs": {"maxProperties": 100},
     "WorkflowStatus.conditions": _CONDITIONS,
     "Task.dependsOn": {"x-kubernetes-list-type": "set"},
     "Task.input": {"maxProperties": 256},
+    "Task.defaultOutput": {"maxProperties": 256},
+    "Task.locks": _map_list("name"),
+    "Retry.on": {"x-kubernetes-list-type": "set"},
+    "AttemptStatus.locks": _ATOMIC,
+    "TaskStatus.locks": _ATOMIC,
+    # A list of free objects, in which null stands for what has not ended.
+    "ItemsStatus.outputs": {
+        "items": {"type": "object", "nullable": True, "x-kubernetes-preserve-unknown-fields": True},
+        "x-kubernetes-list-type": "atomic",
+    },
     "ExecutionSpec.inputs": {"maxProperties": 256},
     "ExecutionStatus.tasks": {"maxProperties": MAX_TASKS},
     "ExecutionStatus.conditions": _CONDITIONS,
     "Execution.spec": {
         _RULES: [
+            *(
+                _rule(
+                    f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
+                    "is immutable; create another Execution instead of changing this one",
+                    fieldPath=f".{name}",
+                )
+                for name in ("workflow", "inputs", "pendingTimeout", "retryOf")
+            ),
             _rule(
-                "self == oldSelf",
-                "is immutable; create another Execution instead of changing this one",
-            )
+                "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
+                "a cancelled Execution stays cancelled; create another one",
+                fieldPath=".cancel",
+            ),
         ]
     },
     # So that a new object shows a phase before, or without, the operator.
@@ -98,13 +118,39 @@ MODELS: Mapping[str, JSONObject] = {
             ),
         ]
     },
+    "ForEach": {
+        _RULES: [
+            _rule(
+                "has(self.items) != has(self.range)",
+                "set exactly one of items (a list) and range (numbers)",
+            )
+        ]
+    },
+    "ExecutionSpec": {
+        _RULES: [
+            _rule(
+                "!has(self.retryOf) || !has(self.inputs) || size(self.inputs) == 0",
+                "with retryOf the inputs are those of the Execution that is resumed; leave them out",
+                fieldPath=".inputs",
+            )
+        ]
+    },
     "Task": {
         _RULES: [
+            _rule(
+                "has(self.agent) != has(self.workflow)",
+                "set exactly one of agent and workflow",
+            ),
+            _rule(
+                "!has(self.capability) || has(self.agent)",
+                "capability is one of an agent; remove it, or name an agent",
+                fieldPath=".capability",
+            ),
             _rule(
                 "!has(self.dependsOn) || !(self.name in self.dependsOn)",
                 "a task may not depend on itself; remove its own name from dependsOn",
                 fieldPath=".dependsOn",
-            )
+            ),
         ]
     },
 }

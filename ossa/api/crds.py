@@ -154,7 +154,8 @@ class _Schema:
             rest = {key: value for key, value in node.items() if key != "anyOf"}
             return self._convert({**options[0], **rest}, model=model, defaults=defaults)
         if {option.get("type") for option in options} == {"integer", "string"}:
-            return {"x-kubernetes-int-or-string": True, "pattern": QUANTITY}
+            schema = {key: node[key] for key in ("description",) if key in node}
+            return {**schema, "x-kubernetes-int-or-string": True, "pattern": node.get("x-ossa-pattern", QUANTITY)}
         raise ValueError(f"{model}: a union of {options} has no structural schema; give the field one type")
 
     def _map(self, node: JSONObject, *, model: str, defaults: bool) -> JSONObject:

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from ossa.api.base import Condition, JSONObject, Model, ObjectName, Resource, StatusModel, Timestamp
+from ossa.api.base import Condition, Duration, JSONObject, Model, ObjectName, Resource, StatusModel, Timestamp
+from ossa.api.task import MAX_ITEMS
 
 ExecutionPhase = Literal["Pending", "Running", "Paused", "Retrying", "Completed", "Failed"]
 TaskPhase = Literal["Pending", "Waiting", "Running", "Retrying", "Completed", "Failed", "Skipped"]
@@ -23,20 +24,48 @@ Reason = Literal[
     "InvalidInput",
     "EvalError",
     "InvalidRevision",
+    "ChildFailed",
+    "Cancelled",
 ]
 
 
 class ExecutionSpec(Model):
-    """The wanted run."""
+    """The wanted run. Only `suspend`, `cancel`, `priority` and `ttlSecondsAfterFinished` may change."""
 
     workflow: ObjectName = Field(description="The Workflow, in the same namespace, that is run.")
     inputs: JSONObject = Field(
         default_factory=dict, description="Inputs; checked against the workflow's schema when the run starts."
     )
+    suspend: bool = Field(
+        default=False, description="true pauses: what runs may end, nothing new starts. false goes on."
+    )
+    cancel: bool = Field(
+        default=False,
+        description="true ends it: running pods are stopped, `finally` is run, the phase is Failed. Cannot be undone.",
+    )
+    priority: int = Field(
+        default=0,
+        ge=-1000,
+        le=1000,
+        description="Where not all tasks may start at once, those of higher Executions go first.",
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None, ge=0, le=315_360_000, description="Deleted so many seconds after it ended; unset: kept."
+    )
+    pending_timeout: Duration | None = Field(
+        default=None, description="Fails where it could not start for so long, e.g. 1h; unset: it waits."
+    )
+    retry_of: ObjectName | None = Field(
+        default=None,
+        description=(
+            "A failed Execution of the same workflow: its revision, inputs and the outputs of its Completed tasks are "
+            "taken over, and the rest is run."
+        ),
+    )
 
 
-class TaskStatus(StatusModel):
-    """Where one task stands."""
+class AttemptStatus(StatusModel):
+    """Where one task, or one item of a forEach, stands."""
 
     phase: TaskPhase = Field(
         default="Pending",
@@ -44,13 +73,47 @@ class TaskStatus(StatusModel):
     )
     attempt: int = Field(default=0, description="The current or last attempt, counted from 1.")
     lost: int = Field(default=0, description="Attempts whose pod vanished; they do not count against the task.")
-    pod: str | None = Field(default=None, description="Name of the pod of the current or last attempt.")
+    earlier: int = Field(default=0, description="Attempts made in earlier attempts of the Execution.")
+    pod: str | None = Field(
+        default=None, description="Name of the pod, or child Execution, of the current or last attempt."
+    )
     started_at: Timestamp | None = Field(default=None, description="When the current or last attempt was started.")
+    retry_at: Timestamp | None = Field(default=None, description="When the next attempt starts.")
     completed_at: Timestamp | None = Field(default=None, description="When the task ended.")
     reason: Reason | None = Field(default=None, description="Why the task failed or waits, in one word.")
+    exit_code: int | None = Field(default=None, description="Exit code of the last attempt that failed.")
     message: str | None = Field(
         default=None, max_length=1024, description="Why the task failed, waits or was skipped, in words."
     )
+    locks: list[str] | None = Field(
+        default=None, max_length=8, description="Names of the locks that the running attempt holds."
+    )
+
+
+class ItemsStatus(StatusModel):
+    """Where the items of a forEach stand. Items are started in order."""
+
+    total: int = Field(description="How many items there are.")
+    started: int = Field(default=0, description="How many of them were started, from the first on.")
+    completed: int = Field(default=0, description="How many ended well.")
+    failed: str = Field(default="", description="Those that failed, as ranges of indexes: 3,7-9.")
+    active: dict[str, AttemptStatus] = Field(
+        default_factory=dict, description="Those that run or are to be tried again, by index."
+    )
+    errors: dict[str, AttemptStatus] = Field(
+        default_factory=dict, description="What went wrong with the first that failed, by index."
+    )
+    outputs: list[JSONObject | None] = Field(
+        default_factory=list,
+        max_length=MAX_ITEMS,
+        description="What they gave, in order; null where there is nothing yet.",
+    )
+
+
+class TaskStatus(AttemptStatus):
+    """Where one task stands."""
+
+    items: ItemsStatus | None = Field(default=None, description="Where the items of a forEach stand.")
     output: JSONObject | None = Field(
         default=None, description="What the task gave; large fields are references to artifacts."
     )
@@ -60,6 +123,7 @@ class ExecutionError(StatusModel):
     """What went wrong first, with what is needed to find out why."""
 
     task: str | None = Field(default=None, description="The task that failed; unset where the execution itself did.")
+    index: int | None = Field(default=None, description="The item of a forEach that failed.")
     attempt: int | None = Field(default=None, description="The attempt that failed.")
     reason: Reason = Field(description="Why, in one word.")
     exit_code: int | None = Field(default=None, description="Exit code of the container `main`.")
@@ -80,6 +144,7 @@ class ExecutionStatus(StatusModel):
         default=None, description="The ControllerRevision that it runs, frozen when it started."
     )
     attempt: int = Field(default=1, description="Attempt of the execution, counted from 1.")
+    retry_at: Timestamp | None = Field(default=None, description="When the next attempt of the execution starts.")
     started_at: Timestamp | None = Field(default=None, description="When it started to run.")
     completed_at: Timestamp | None = Field(default=None, description="When it ended.")
     duration: str | None = Field(default=None, description="From start to end, written when it ends.")

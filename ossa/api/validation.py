@@ -27,6 +27,8 @@ Spec = TypeVar("Spec", bound=BaseModel)
 # Bytes of JSON. An Execution carries its inputs twice (as given, and with defaults filled in) and stays below
 # 100 KiB; a Workflow shares a ControllerRevision with its agents, and etcd takes 1.5 MiB.
 EXECUTION_INPUTS_LIMIT = 24 * 1024
+# Fields of an Execution's spec that may change while it runs.
+EXECUTION_STEERED = frozenset({"suspend", "cancel", "priority", "ttlSecondsAfterFinished"})
 AGENT_LIMIT = 64 * 1024
 WORKFLOW_LIMIT = 256 * 1024
 
@@ -95,16 +97,21 @@ def execution_problems(spec: ExecutionSpec) -> list[str]:
             f"spec.inputs: is {size} bytes of JSON, and at most {EXECUTION_INPUTS_LIMIT} are taken; "
             "pass where the data lies, and let the first task fetch it"
         )
+    if spec.retry_of is not None and spec.inputs:
+        problems.append("spec.inputs: with retryOf they are those of the Execution that is resumed; leave them out")
     return problems
 
 
 def unchanged_problems(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """An Execution's spec is what was asked for: it never changes."""
-    return [
+    """An Execution's spec is what was asked for: it never changes, but for what steers the run."""
+    problems = [
         f"spec.{name}: an Execution may not be changed; create another one"
-        for name in sorted({*old, *new})
+        for name in sorted({*old, *new} - EXECUTION_STEERED)
         if old.get(name) != new.get(name)
     ]
+    if old.get("cancel") and not new.get("cancel"):
+        problems.append("spec.cancel: a cancelled Execution stays cancelled; create another one")
+    return problems
 
 
 def _capability_problems(spec: AgentSpec) -> Iterator[str]:

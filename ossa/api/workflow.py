@@ -4,39 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ossa.api.base import Condition, Duration, JSONObject, Model, ObjectName, Resource, StatusModel, TaskName
-
-MAX_TASKS = 100
-EXPRESSION_MAX_LENGTH = 4096
-
-
-class Task(Model):
-    """One step: an agent, and the input that it is given."""
-
-    name: TaskName = Field(description="Name of the task, unique within the workflow.")
-    agent: ObjectName = Field(description="The Agent, in the same namespace, that does it.")
-    capability: TaskName | None = Field(
-        default=None, description="Which of the agent's capabilities; the first where it is unset."
-    )
-    input: JSONObject = Field(
-        default_factory=dict,
-        description=(
-            "The input. Strings may hold ${{ CEL }} over `inputs`, `tasks.NAME.output`, `tasks.NAME.phase`, "
-            "`execution` and `workflow`; a reference to a task makes it a dependency."
-        ),
-    )
-    depends_on: list[TaskName] = Field(
-        default_factory=list, max_length=MAX_TASKS, description="Tasks that must be Completed first."
-    )
-    when: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=EXPRESSION_MAX_LENGTH,
-        description="${{ CEL }} that must be true for the task to run; otherwise it is Skipped.",
-    )
-    timeout: Duration | None = Field(
-        default=None, description="Limit of one attempt, from the creation of its pod, e.g. 5m."
-    )
+from ossa.api.base import Condition, Duration, JSONObject, Model, Resource, StatusModel
+from ossa.api.task import MAX_TASKS, ExecutionRetry, Task
 
 
 class WorkflowSpec(Model):
@@ -52,8 +21,33 @@ class WorkflowSpec(Model):
         ),
     )
     tasks: list[Task] = Field(min_length=1, max_length=MAX_TASKS, description="The tasks; their order means nothing.")
+    finally_: list[Task] = Field(
+        default_factory=list,
+        alias="finally",
+        max_length=20,
+        description=(
+            "Tasks that run when all others have ended, however they did, with `status` (Completed or Failed) and "
+            "`error` in scope."
+        ),
+    )
     outputs: JSONObject = Field(
         default_factory=dict, description="The Execution's outputs; strings may hold ${{ CEL }}."
+    )
+    parallelism: int | None = Field(
+        default=None, ge=1, le=1000, description="Pods of one Execution that may run at once; unset: no limit."
+    )
+    fail_fast: bool = Field(
+        default=True,
+        description=(
+            "true: after a failure nothing new starts, and what runs may end. false: what does not depend on the "
+            "failed task still runs. The Execution is Failed either way."
+        ),
+    )
+    timeout: Duration | None = Field(
+        default=None, description="Limit of one Execution, from its start, pauses included, e.g. 1h."
+    )
+    retry: ExecutionRetry | None = Field(
+        default=None, description="Further attempts of a failed Execution; finished tasks are kept."
     )
 
 

@@ -14,6 +14,11 @@ def to_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def to_exact_text(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds: 2026-01-01T00:00:00.250Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def from_text(text: str) -> datetime:
     """The moment that an RFC 3339 text names, in UTC. Raises ValueError."""
     moment = datetime.fromisoformat(text)

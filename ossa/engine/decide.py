@@ -1,42 +1,31 @@
 """The one decision: from everything that is known of an Execution to what is done next.
 
 Pure: no I/O, no clock but `now`. The same snapshot gives the same decision, so any step may be repeated after a
-crash.
+crash. The status of the snapshot may be older than its pods: what was started and is not in the status is taken over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
 from ossa.api.artifact import find_references
 from ossa.api.base import JSONObject
+from ossa.api.execution import TaskStatus
 from ossa.api.schema import fill_defaults, violations
-from ossa.engine.clock import from_text
-from ossa.engine.decision import Announcement, Decision, PodRequest
-from ossa.engine.expressions import EvalError
+from ossa.engine.advance import Advance
+from ossa.engine.clock import duration_text, from_text, parse_duration
+from ossa.engine.decision import Announcement, ChildChange, ChildRequest, Decision, PodRequest
+from ossa.engine.finish import reset_for_retry, settle, stop, stop_if_asked
 from ossa.engine.names import pod_name
-from ossa.engine.outcome import Attempt, Done, Failure, Lost, Waiting, judge
+from ossa.engine.observe import MAX_LOST, adopt, observe
 from ossa.engine.revision import CompiledRevision
 from ossa.engine.snapshot import Snapshot
-from ossa.engine.start import (
-    Bindings,
-    CannotStart,
-    Skip,
-    Start,
-    build_input,
-    forged_references,
-    prefixed,
-    prepare,
-)
+from ossa.engine.start import Bindings, CannotStart, prefixed
 from ossa.engine.states import EXECUTION_TERMINAL
-from ossa.engine.turn import Turn, initial_tasks
+from ossa.engine.turn import Turn
 from ossa.engine.values import MAX_DEPTH, is_deep, shorten
 
-__all__ = ["MAX_LOST", "Announcement", "Decision", "PodRequest", "decide", "pod_name"]
-
-# A task whose pods vanish this often fails: something takes them away.
-MAX_LOST = 10
+__all__ = ["MAX_LOST", "Announcement", "ChildChange", "ChildRequest", "Decision", "PodRequest", "decide", "pod_name"]
 
 
 def decide(snapshot: Snapshot, now: datetime) -> Decision:
@@ -48,13 +37,14 @@ def decide(snapshot: Snapshot, now: datetime) -> Decision:
     match execution.status.phase:
         case "Pending":
             _pending(turn)
-        case "Running":
-            if snapshot.revision is None:
-                _without_revision(turn)
-            else:
-                _running(turn, snapshot.revision)
         case phase if phase in EXECUTION_TERMINAL:
             return Decision(execution.status, delete=turn.decision().delete)
+        case "Running" | "Paused" | "Retrying" if snapshot.revision is None:
+            _without_revision(turn)
+        case "Running" | "Paused" if snapshot.revision is not None:
+            _running(turn, snapshot.revision)
+        case "Retrying" if snapshot.revision is not None:
+            _retrying(turn, snapshot.revision)
         case _:
             return Decision(execution.status)  # a phase of a newer operator: hands off
     return turn.decision()
@@ -62,27 +52,67 @@ def decide(snapshot: Snapshot, now: datetime) -> Decision:
 
 def _pending(turn: Turn) -> None:
     snapshot = turn.snapshot
+    if snapshot.execution.spec.cancel:
+        _never_starts(turn, CannotStart("Cancelled", "cancelled before it started: spec.cancel is true"))
+        return
+    why = _waits_for_source(turn) if snapshot.execution.spec.retry_of is not None else _waits_for_workflow(turn)
+    if isinstance(why, CannotStart):
+        _never_starts(turn, why)
+    elif why is None and snapshot.revision is not None:
+        _start(turn, snapshot.revision)
+    else:
+        turn.set(message=shorten(why or "waiting for its revision", 1024))
+        _fail_when_late(turn)
+
+
+def _waits_for_workflow(turn: Turn) -> str | None:
+    snapshot = turn.snapshot
     name, namespace = snapshot.execution.spec.workflow, snapshot.execution.metadata.namespace
-    view, revision = snapshot.workflow, snapshot.revision
+    view = snapshot.workflow
     if view is None:
-        what = (
+        return (
             f"Workflow {name!r} was not found in namespace {namespace!r}; apply it and this Execution starts by itself"
         )
-    elif not view.current:
-        what = f"waiting for the operator to look at Workflow {name!r}"
-    elif view.revision is None:
-        what = f"Workflow {name!r} is not published: {view.message or view.phase}"
-    elif revision is None:
-        what = f"waiting for revision {view.revision!r} of Workflow {name!r}"
-    else:
-        _start(turn, revision, view.revision)
+    if not view.current:
+        return f"waiting for the operator to look at Workflow {name!r}"
+    if view.revision is None:
+        return f"Workflow {name!r} is not published: {view.message or view.phase}"
+    return f"waiting for revision {view.revision!r} of Workflow {name!r}" if snapshot.revision is None else None
+
+
+def _waits_for_source(turn: Turn) -> str | CannotStart | None:
+    source, spec = turn.snapshot.source, turn.snapshot.execution.spec
+    if source is None or source.problem is not None:
+        return f"spec.retryOf: {source.problem if source is not None else 'it was not looked at yet'}"
+    if source.workflow != spec.workflow:
+        text = f"spec.retryOf: Execution {spec.retry_of!r} ran Workflow {source.workflow!r}, not {spec.workflow!r}"
+        return CannotStart("InvalidInput", f"{text}; make a new Execution that names the same")
+    if turn.snapshot.revision is None:
+        text = f"spec.retryOf: revision {source.revision!r} of Execution {spec.retry_of!r} is gone"
+        return CannotStart("InvalidRevision", f"{text}; make a new Execution of the workflow instead")
+    return None
+
+
+def _fail_when_late(turn: Turn) -> None:
+    execution = turn.snapshot.execution
+    limit, created = execution.spec.pending_timeout, execution.metadata.creation_timestamp
+    if limit is None or not created:
         return
-    turn.set(message=shorten(what, 1024))
+    deadline = from_text(created) + parse_duration(limit)
+    if turn.now < deadline:
+        turn.wake(deadline)
+        return
+    what = f"it could not start within spec.pendingTimeout, {duration_text(parse_duration(limit))}"
+    _never_starts(turn, CannotStart("Timeout", f"{what}: {turn.get('message')}"))
 
 
-def _start(turn: Turn, revision: CompiledRevision, revision_name: str) -> None:
-    spec = revision.revision.spec
-    given = turn.snapshot.execution.spec.inputs
+def _never_starts(turn: Turn, failure: CannotStart) -> None:
+    turn.finish("Failed", error=turn.error(failure, unit=None))
+
+
+def _start(turn: Turn, revision: CompiledRevision) -> None:
+    spec, source = revision.revision.spec, turn.snapshot.source
+    given = turn.snapshot.execution.spec.inputs if source is None else source.inputs
     problem = None
     if is_deep(given):
         problem = f"inputs: they are nested deeper than {MAX_DEPTH} levels"
@@ -90,13 +120,31 @@ def _start(turn: Turn, revision: CompiledRevision, revision_name: str) -> None:
         inputs = fill_defaults(spec.inputs, given)
         problem = _inputs_problem(spec.inputs, inputs)
     if problem is not None:
-        failure = CannotStart("InvalidInput", f"spec.{problem}; make a new Execution with other inputs")
-        turn.finish("Failed", error=turn.error(failure, task=None))
+        _never_starts(turn, CannotStart("InvalidInput", f"spec.{problem}; make a new Execution with other inputs"))
         return
-    turn.set(phase="Running", revision=revision_name, inputs=inputs, started_at=turn.now_text, message=None)
-    turn.tasks.update(initial_tasks(revision.graph.order))
-    turn.announce("Normal", "Started", f"Started with revision {revision_name}")
+    suspended = turn.snapshot.execution.spec.suspend
+    turn.set(
+        phase="Paused" if suspended else "Running",
+        revision=revision.name,
+        inputs=inputs,
+        started_at=turn.now_text,
+        message="suspended: set spec.suspend to false to go on" if suspended else None,
+    )
+    for name in revision.order:
+        turn.ledger.put(name, _taken_over(turn, name))
+    turn.announce("Normal", "Started", f"Started with revision {revision.name}")
+    turn.write_first()
     _running(turn, revision)
+
+
+def _taken_over(turn: Turn, name: str) -> TaskStatus:
+    """A task that begins: anew, or with what the Execution that is resumed has of it."""
+    source = turn.snapshot.source
+    before = source.tasks.get(name) if source is not None else None
+    if before is None or before.phase != "Completed":
+        return TaskStatus()
+    text = f"taken over from Execution {turn.snapshot.execution.spec.retry_of}"
+    return before.model_copy(update={"message": text, "pod": None})
 
 
 def _inputs_problem(schema: JSONObject | None, inputs: JSONObject) -> str | None:
@@ -107,171 +155,70 @@ def _inputs_problem(schema: JSONObject | None, inputs: JSONObject) -> str | None
 
 
 def _without_revision(turn: Turn) -> None:
-    name = turn.get("revision")
-    failure = Failure("InvalidRevision", f"revision {name!r} is gone, or does not compile; make a new Execution")
-    for task, status in list(turn.tasks.items()):
-        if status.phase == "Running":
-            turn.fail_task(task, failure)
-    if turn.get("error") is None:
-        turn.set(error=turn.error(failure, task=None))
-    _fail(turn)
+    name, error = turn.get("revision"), turn.get("error")
+    failure = CannotStart("InvalidRevision", f"revision {name!r} is gone, or does not compile; make a new Execution")
+    stop(turn, tuple(turn.tasks), failure.reason, failure.message)
+    if error is not None:
+        turn.set(error=error)  # what went wrong first
+    turn.finish("Failed")
 
 
 def _running(turn: Turn, revision: CompiledRevision) -> None:
-    bindings = Bindings(turn.snapshot.execution, revision, turn.get("inputs") or {})
-    lost, failing = _record_outcomes(turn, revision)
-    _restart(turn, revision, bindings, lost=lost, failing=failing)
-    if not failing and not turn.failing:
-        _start_tasks(turn, revision, bindings)
-    _message(turn)
-    if turn.ended():
-        _end(turn, revision, bindings)
-    elif turn.failing and not any(task.phase == "Running" for task in turn.tasks.values()):
-        _fail(turn)
+    execution = turn.snapshot.execution
+    bindings = Bindings(execution, revision, inputs=turn.get("inputs") or {}, attempt=turn.get("attempt"))
+    adopt(turn, revision)
+    waits = observe(turn, revision, bindings)
+    stop_if_asked(turn, revision)
+    suspended = execution.spec.suspend and not turn.stopped
+    _pause_or_resume(turn, suspended=suspended)
+    if not suspended and not waits and not turn.stopped:
+        Advance(turn, revision, revision.graph, bindings).run()
+    _message(turn, suspended=suspended)
+    if not suspended and not waits:
+        settle(turn, revision, bindings)
 
 
-def _record_outcomes(turn: Turn, revision: CompiledRevision) -> tuple[Mapping[str, Lost], bool]:
-    """Records what the pods of running tasks gave. Returns the lost ones, and whether one failed."""
-    lost: dict[str, Lost] = {}
-    failed: dict[str, Failure] = {}
-    for name in revision.graph.order:
-        if turn.tasks[name].phase != "Running":
-            continue
-        match _outcome(turn, revision, name):
-            case Waiting(message, wake_at):
-                turn.set_task(name, message=message)
-                turn.wake(wake_at)
-            case Done(output):
-                turn.complete_task(name, output)
-            case Lost() as outcome:
-                lost[name] = outcome
-            case Failure() as outcome:
-                failed[name] = outcome
-    _record_failures(turn, failed)
-    return lost, bool(failed)
+def _pause_or_resume(turn: Turn, *, suspended: bool) -> None:
+    if suspended and turn.get("phase") == "Running":
+        turn.set(phase="Paused")
+        turn.announce("Normal", "Paused", "Paused: spec.suspend is true; what runs may end")
+    elif not suspended and turn.get("phase") == "Paused":
+        turn.set(phase="Running")
+        if not turn.stopped:
+            turn.announce("Normal", "Resumed", "Resumed: spec.suspend is false")
 
 
-def _outcome(turn: Turn, revision: CompiledRevision, name: str) -> Waiting | Done | Lost | Failure:
-    snapshot, status = turn.snapshot, turn.tasks[name]
-    pod_named = status.pod or ""
-    pod = snapshot.pods.get(pod_named)
-    if pod is None:
-        if pod_named in snapshot.refused:
-            return Failure("PodRefused", f"the API server refused its pod: {snapshot.refused[pod_named]}")
-        if pod_named in snapshot.in_flight:
-            why = snapshot.held.get(pod_named)
-            return Waiting(shorten(f"its pod cannot be created yet: {why}", 1000) if why is not None else None)
-        return Lost(f"pod {pod_named} vanished before its result was known")
-    # Its time runs from the creation of its pod, which may have been held up.
-    started_at = max(from_text(status.started_at), pod.created_at) if status.started_at else pod.created_at
-    attempt = Attempt(revision.tasks[name], pod, started_at, snapshot.outages, snapshot.issued)
-    return judge(attempt, turn.now)
-
-
-def _record_failures(turn: Turn, failed: Mapping[str, Failure]) -> None:
-    """Records failures, once the log of the first one is there: it is part of the Execution's error."""
-    if not failed:
+def _retrying(turn: Turn, revision: CompiledRevision) -> None:
+    spec = turn.snapshot.execution.spec
+    at = turn.get("retry_at")
+    if not spec.cancel and at is not None and turn.now < from_text(at):
+        turn.wake(from_text(at))
         return
-    if turn.get("error") is None:
-        first = next((name for name, failure in failed.items() if _is_explained(turn, name, failure)), None)
-        if first is None:
-            turn.want_log(turn.tasks[next(iter(failed))].pod or "")
-            return
-        failed = {first: failed[first], **failed}
-    for name, failure in failed.items():
-        turn.fail_task(name, failure)
+    if not spec.cancel:
+        reset_for_retry(turn, revision)
+        turn.set(phase="Paused" if spec.suspend else "Running")
+        turn.write_first()
+        _running(turn, revision)
+        return
+    text = "cancelled between two attempts: spec.cancel is true"
+    stop(turn, revision.graph.order, "Cancelled", text)
+    if revision.final.order:
+        turn.set(phase="Running", retry_at=None)
+        _running(turn, revision)
+    else:
+        turn.finish("Failed")
 
 
-def _is_explained(turn: Turn, name: str, failure: Failure) -> bool:
-    return not failure.has_log or (turn.tasks[name].pod or "") in turn.snapshot.log_tails
-
-
-def _restart(
-    turn: Turn, revision: CompiledRevision, bindings: Bindings, *, lost: Mapping[str, Lost], failing: bool
-) -> None:
-    """Gives tasks whose pod was lost another attempt, unless the Execution is failing anyway."""
-    for name, outcome in lost.items():
-        times = turn.tasks[name].lost + 1
-        if turn.failing:
-            why = "; it was not started again, because another task failed"
-            turn.fail_task(name, Failure("PodLost", outcome.message + why))
-        elif failing:
-            continue  # decided when the failure is recorded
-        elif times >= MAX_LOST:
-            why = f", for the {times}th time; look at what deletes pods in this namespace"
-            turn.fail_task(name, Failure("PodLost", outcome.message + why))
-        else:
-            held = build_input(revision.tasks[name], bindings, turn.tasks)
-            if isinstance(held, CannotStart):
-                turn.fail_task(name, held)
-                continue
-            turn.start_task(name, held.input, lost=times)
-            message = f"Task {name!r} is started again as attempt {turn.tasks[name].attempt}: {outcome.message}"
-            turn.announce("Warning", "TaskRestarted", message)
-
-
-def _start_tasks(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> None:
-    """Starts what can start: all of it, or nothing where one of them cannot."""
-    ready: list[tuple[str, Start]] = []
-    for name in revision.graph.order:
-        if turn.tasks[name].phase != "Pending":
-            continue
-        above = revision.graph.parents[name]
-        skipped = sorted(parent for parent in above if turn.tasks[parent].phase == "Skipped")
-        if skipped:
-            turn.skip_task(name, f"task {skipped[0]!r}, on which it depends, was skipped")
-            continue
-        if any(turn.tasks[parent].phase != "Completed" for parent in above):
-            continue
-        match prepare(revision.tasks[name], bindings, turn.tasks):
-            case Start() as start:
-                ready.append((name, start))
-            case Skip(message):
-                turn.skip_task(name, message)
-            case CannotStart() as failure:
-                turn.fail_task(name, failure)
-                return
-    for name, start in ready:
-        turn.start_task(name, start.input)
-
-
-def _message(turn: Turn) -> None:
-    waits = ((name, task.message) for name, task in turn.tasks.items() if task.phase == "Running" and task.message)
+def _message(turn: Turn, *, suspended: bool) -> None:
+    if suspended:
+        left = turn.running()
+        still = f"; {left} still running" if left else ""
+        turn.set(message=f"suspended: set spec.suspend to false to go on{still}")
+        return
+    waits = (
+        (name, task.message)
+        for name, task in turn.tasks.items()
+        if task.phase in ("Running", "Retrying", "Pending", "Waiting") and task.message
+    )
     first = next(waits, None)
     turn.set(message=shorten(f"task {first[0]}: {first[1]}", 1024) if first is not None else None)
-
-
-def _end(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> None:
-    if turn.failing:
-        _fail(turn)
-        return
-    template = revision.outputs
-    try:
-        outputs = template.evaluate(bindings.of(template.tasks, turn.tasks))
-    except EvalError as error:
-        failure = CannotStart("EvalError", _outputs_hint(str(error), turn, template.tasks))
-        turn.finish("Failed", error=turn.error(failure, task=None))
-        return
-    if forged_references(outputs, template, turn.tasks):
-        failure = CannotStart("EvalError", "spec.outputs: they hold an artifact reference that no task gave")
-        turn.finish("Failed", error=turn.error(failure, task=None))
-        return
-    turn.finish("Completed", outputs=outputs)
-
-
-def _outputs_hint(message: str, turn: Turn, tasks: frozenset[str]) -> str:
-    skipped = sorted(name for name in tasks if turn.tasks[name].phase == "Skipped")
-    if not skipped:
-        return message
-    name = skipped[0]
-    return f"{message}; task {name!r} was skipped and has no output: ask has(tasks[{name!r}].output.FIELD) first"
-
-
-def _fail(turn: Turn) -> None:
-    """Ends an Execution in which a task failed and nothing runs any more."""
-    error = turn.get("error")
-    because = f"task {error.task!r} failed" if error is not None and error.task else "the Execution failed"
-    for name, task in list(turn.tasks.items()):
-        if task.phase == "Pending":
-            turn.skip_task(name, f"not started: {because}")
-    turn.finish("Failed")

@@ -13,13 +13,35 @@ from ossa.api.execution import ExecutionStatus
 
 @dataclass(frozen=True, slots=True)
 class PodRequest:
-    """A pod to create, after the status that records its attempt has been written."""
+    """A pod to create."""
 
     name: str
     task: str
     attempt: int
     input: JSONObject
     identity: TaskIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRequest:
+    """A child Execution to create, for a task that runs a workflow."""
+
+    name: str
+    task: str
+    attempt: int
+    workflow: str
+    inputs: JSONObject
+    identity: TaskIdentity
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChildChange:
+    """What is to be set in the spec of a child Execution."""
+
+    name: str
+    suspend: bool | None = None
+    cancel: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +63,28 @@ def ending(status: ExecutionStatus) -> Announcement:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do: write `status`, and only when that has succeeded create and delete pods and announce events.
+    """What to do: keep `status`, create and delete pods and children, announce events.
 
     status: the very object of the snapshot where nothing changed.
+    create, children: to be created. They carry which attempt they are, so that a status that was written before they
+        were created and one that was not lead to the same: who finds them takes them over.
+    delete: pods to delete, once `status` is written: it says why they are gone.
+    change: what children are to be told.
     need_logs: pods whose log is wanted; decide again with it in `log_tails` ("" where there is none).
     wake_at: when to decide again even if nothing happens.
+    first: whether `status` must be written before anything is created: it says what is run.
+    starved: whether something could start but for the limit of pods.
+    wants: locks that something waits for.
     """
 
     status: ExecutionStatus
     create: tuple[PodRequest, ...] = ()
+    children: tuple[ChildRequest, ...] = ()
     delete: tuple[str, ...] = ()
+    change: tuple[ChildChange, ...] = ()
     need_logs: tuple[str, ...] = ()
     events: tuple[Announcement, ...] = ()
     wake_at: datetime | None = None
+    first: bool = False
+    starved: bool = False
+    wants: frozenset[str] = frozenset()

@@ -1,229 +1,100 @@
-"""The graph of a workflow: who waits for whom, and what is wrong with it."""
+"""The graph of a workflow: the expressions of its tasks, and who waits for whom."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ossa.api.artifact import REFERENCE_KEY
-from ossa.api.schema import schema_problems
-from ossa.api.workflow import Task, WorkflowSpec
-from ossa.engine.clock import parse_duration
-from ossa.engine.expressions import (
-    CompileError,
-    Condition,
-    Template,
-    child_path,
-    parse_condition,
-    parse_template,
-)
-from ossa.engine.references import Path
-from ossa.engine.values import is_deep
+from ossa.api.task import Task
+from ossa.engine.expressions import CompileError, Condition, Template, parse_condition, parse_template
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with a field of a resource, and what to do."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+# What a `when` may read of a task that need not be Completed: its end, however it was.
+ENDINGS = frozenset({"phase", "error"})
 
 
 @dataclass(frozen=True, slots=True)
 class TaskTemplates:
-    """The compiled expressions of one task."""
+    """The compiled expressions of one task. `items` or `count` is set for a forEach."""
 
     input: Template
-    when: Condition | None
+    when: Condition | None = None
+    items: Template | None = None
+    count: Template | None = None
+    retry_when: Condition | None = None
+    locks: tuple[Template, ...] = ()
 
     @property
-    def tasks(self) -> frozenset[str]:
-        """The tasks that they refer to."""
-        return self.input.tasks | (self.when.tasks if self.when is not None else frozenset())
+    def sees(self) -> frozenset[str]:
+        """Tasks of which its condition reads how they ended."""
+        return frozenset(str(path[1]) for path in _task_reads([self.when]) if path[2:] and path[2] in ENDINGS)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Tasks that must be Completed, because it reads what they gave."""
+        others = (self.input, self.items, self.count, self.retry_when, *self.locks)
+        read = [path for path in _task_reads([self.when]) if not (path[2:] and path[2] in ENDINGS)]
+        return frozenset(str(path[1]) for path in (*read, *_task_reads(others)))
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Tasks in an order in which each comes after all that it depends on."""
+    """Tasks in an order in which each comes after all that it waits for.
+
+    `parents` must have ended, `needs` are those of them that must have ended well. `handled` are those whose failure
+    another task's condition asks about.
+    """
 
     order: tuple[str, ...]
     parents: Mapping[str, frozenset[str]]
+    needs: Mapping[str, frozenset[str]]
     children: Mapping[str, frozenset[str]]
+    handled: frozenset[str]
 
 
-def parse_task(task: Task, number: int) -> TaskTemplates:
-    """The expressions of the task at spec.tasks[number]. Raises CompileError."""
-    path = f"spec.tasks[{number}]"
-    template = parse_template(task.input, f"{path}.input")
-    return TaskTemplates(template, parse_condition(task.when, f"{path}.when") if task.when is not None else None)
+def parse_task(task: Task, path: str) -> TaskTemplates:
+    """The expressions of the task in the field `path`. Raises CompileError."""
+    each, retry = task.for_each, task.retry
+    count = each.range.count if each is not None and each.range is not None else None
+    return TaskTemplates(
+        input=parse_template(task.input, f"{path}.input"),
+        when=parse_condition(task.when, f"{path}.when") if task.when is not None else None,
+        items=parse_template(each.items, f"{path}.forEach.items") if each is not None and each.items else None,
+        count=parse_template(count, f"{path}.forEach.range.count") if count is not None else None,
+        retry_when=parse_condition(retry.when, f"{path}.retry.when") if retry is not None and retry.when else None,
+        locks=tuple(parse_template(lock.name, f"{path}.locks[{i}].name") for i, lock in enumerate(task.locks)),
+    )
 
 
-def build_graph(spec: WorkflowSpec, templates: Mapping[str, TaskTemplates]) -> Graph:
-    """The graph of a workflow without problems. Raises CompileError at a cycle or an unknown task."""
-    parents = {task.name: frozenset(task.depends_on) | templates[task.name].tasks for task in spec.tasks}
+def build_graph(tasks: Iterable[Task], templates: Mapping[str, TaskTemplates], *, ended: frozenset[str]) -> Graph:
+    """The graph of tasks without problems; `ended` are others that have ended before any of these starts.
+
+    Raises CompileError at a cycle or an unknown task.
+    """
+    needs, parents = {}, {}
+    for task in tasks:
+        held = templates[task.name]
+        needs[task.name] = (frozenset(task.depends_on) | held.needs) - ended
+        parents[task.name] = needs[task.name] | (held.sees - ended)
     unknown = sorted(name for names in parents.values() for name in names if name not in parents)
     if unknown:
         raise CompileError(f"spec.tasks: there is no task {unknown[0]!r}")
-    order = _order(parents)
+    order = topological_order(parents)
     if len(order) < len(parents):
-        raise CompileError(f"spec.tasks: {_cycle_text(parents)}")
+        raise CompileError(f"spec.tasks: {cycle_text(parents)}")
     children: dict[str, set[str]] = {name: set() for name in parents}
     for name, above in parents.items():
         for parent in above:
             children[parent].add(name)
-    return Graph(tuple(order), parents, {name: frozenset(below) for name, below in children.items()})
+    return Graph(
+        order=tuple(order),
+        parents=parents,
+        needs=needs,
+        children={name: frozenset(below) for name, below in children.items()},
+        handled=frozenset(name for held in templates.values() for name in held.sees if name in parents),
+    )
 
 
-def workflow_problems(spec: WorkflowSpec) -> list[Problem]:
-    """What makes a workflow impossible to run, as far as it can be told without looking at other objects."""
-    problems = [*_input_problems(spec), *_name_problems(spec)]
-    names = [task.name for task in spec.tasks]
-    parents: dict[str, frozenset[str]] = {}
-    for number, task in enumerate(spec.tasks):
-        found, edges = _task_problems(task, number, spec)
-        problems += found
-        problems += _timeout_problems(task, number)
-        parents.setdefault(task.name, frozenset())
-        parents[task.name] |= edges & set(names)
-    problems += _outputs_problems(spec)
-    # A task that waits for itself has been reported where it says so.
-    others = {name: above - {name} for name, above in parents.items()}
-    if len(_order(others)) < len(others):
-        problems.append(Problem("spec.tasks", _cycle_text(others)))
-    return problems
-
-
-def _input_problems(spec: WorkflowSpec) -> Iterator[Problem]:
-    if spec.inputs is None:
-        return
-    if is_deep(spec.inputs):
-        yield Problem("spec.inputs", "it is nested too deeply")
-        return
-    for text in schema_problems(spec.inputs, "spec.inputs"):
-        path, _, message = text.partition(": ")
-        yield Problem(path, message)
-    if spec.inputs.get("type") != "object":
-        yield Problem("spec.inputs.type", "inputs are an object: write type: object")
-
-
-def _name_problems(spec: WorkflowSpec) -> Iterator[Problem]:
-    first: dict[str, int] = {}
-    for number, task in enumerate(spec.tasks):
-        earlier = first.setdefault(task.name, number)
-        if earlier != number:
-            message = f"the name {task.name!r} is taken by spec.tasks[{earlier}]; give each task a name of its own"
-            yield Problem(f"spec.tasks[{number}].name", message)
-
-
-def _timeout_problems(task: Task, number: int) -> Iterator[Problem]:
-    if task.timeout is None:
-        return
-    path = f"spec.tasks[{number}].timeout"
-    try:
-        limit = parse_duration(task.timeout)
-    except ValueError as error:
-        yield Problem(path, str(error))
-        return
-    if limit.total_seconds() <= 0:
-        yield Problem(path, "it must be more than zero; leave it out for no limit")
-
-
-def _task_problems(task: Task, number: int, spec: WorkflowSpec) -> tuple[list[Problem], frozenset[str]]:
-    path = f"spec.tasks[{number}]"
-    known = {other.name for other in spec.tasks}
-    problems: list[Problem] = []
-    edges = set(task.depends_on)
-    for index, name in enumerate(task.depends_on):
-        problems += _reference_problems(name, f"{path}.dependsOn[{index}]", task.name, known)
-    parsed: list[Template | Condition] = []
-    try:
-        problems += [Problem(where, _LITERAL_REFERENCE) for where in _literal_references(task.input, f"{path}.input")]
-        parsed.append(parse_template(task.input, f"{path}.input"))
-    except CompileError as error:
-        problems.append(_problem(error))
-    try:
-        if task.when is not None:
-            parsed.append(parse_condition(task.when, f"{path}.when"))
-    except CompileError as error:
-        problems.append(_problem(error))
-    for held in parsed:
-        edges |= held.tasks
-        problems += _read_problems(held.reads, task.name, known, spec)
-    return problems, frozenset(edges)
-
-
-def _outputs_problems(spec: WorkflowSpec) -> list[Problem]:
-    try:
-        template = parse_template(spec.outputs, "spec.outputs")
-    except CompileError as error:
-        return [_problem(error)]
-    known = {task.name for task in spec.tasks}
-    literal = [Problem(where, _LITERAL_REFERENCE) for where in _literal_references(spec.outputs, "spec.outputs")]
-    return literal + _read_problems(template.reads, None, known, spec)
-
-
-def _read_problems(
-    reads: Iterable[tuple[str, Path]], own: str | None, known: set[str], spec: WorkflowSpec
-) -> list[Problem]:
-    problems: list[Problem] = []
-    for where, path in reads:
-        if path[0] == "tasks":
-            problems += _reference_problems(str(path[1]), where, own, known)
-            if len(path) > 2 and path[2] not in ("output", "phase"):
-                problems.append(Problem(where, f"a task has `output` and `phase`, not {str(path[2])!r}"))
-        elif path[0] == "inputs" and len(path) > 1:
-            problems += _input_read_problems(str(path[1]), where, spec)
-        elif len(path) > 1 and path[0] in _FIELDS and path[1] not in _FIELDS[path[0]]:
-            held = ", ".join(_FIELDS[path[0]])
-            problems.append(Problem(where, f"`{path[0]}` has no {str(path[1])!r}; it has {held}"))
-    return problems
-
-
-def _input_read_problems(name: str, where: str, spec: WorkflowSpec) -> Iterator[Problem]:
-    schema = spec.inputs
-    # Only a closed schema says that an input can never be there.
-    if schema is None or schema.get("additionalProperties") is not False or "patternProperties" in schema:
-        return
-    properties = schema.get("properties", {})
-    if isinstance(properties, dict) and name not in properties:
-        yield Problem(where, f"spec.inputs has no property {name!r}{_did_you_mean(name, properties)}")
-
-
-def _reference_problems(name: str, where: str, own: str | None, known: set[str]) -> Iterator[Problem]:
-    if name == own:
-        yield Problem(where, f"the task {name!r} waits for itself; take this reference out")
-    elif name not in known:
-        yield Problem(where, f"there is no task {name!r}{_did_you_mean(name, known)}")
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _literal_references(value: object, path: str) -> list[str]:
-    if is_deep(value):
-        return []  # the template reports it
-    if isinstance(value, dict):
-        own = [child_path(path, REFERENCE_KEY)] if REFERENCE_KEY in value else []
-        return own + [
-            found for key, item in value.items() for found in _literal_references(item, child_path(path, key))
-        ]
-    if isinstance(value, list):
-        return [found for i, item in enumerate(value) for found in _literal_references(item, child_path(path, i))]
-    return []
-
-
-def _problem(error: CompileError) -> Problem:
-    path, _, message = str(error).partition(": ")
-    return Problem(path, message)
-
-
-def _order(parents: Mapping[str, frozenset[str]]) -> list[str]:
+def topological_order(parents: Mapping[str, frozenset[str]]) -> list[str]:
     """The names in topological order, and otherwise as they come; without those on or behind a cycle."""
     order: list[str] = []
     placed: set[str] = set()
@@ -235,8 +106,9 @@ def _order(parents: Mapping[str, frozenset[str]]) -> list[str]:
     return order
 
 
-def _cycle_text(parents: Mapping[str, frozenset[str]]) -> str:
-    stuck = set(parents) - set(_order(parents))
+def cycle_text(parents: Mapping[str, frozenset[str]]) -> str:
+    """Names a cycle that there is."""
+    stuck = set(parents) - set(topological_order(parents))
     # From any task that never becomes ready, going up through such tasks ends in a cycle.
     at = min(stuck)
     seen: list[str] = []
@@ -249,8 +121,5 @@ def _cycle_text(parents: Mapping[str, frozenset[str]]) -> str:
     return f"these tasks wait for each other: {' -> '.join([*cycle, cycle[0]])}; take one of the references out"
 
 
-_FIELDS = {"execution": ("name", "namespace", "uid", "attempt"), "workflow": ("name", "version")}
-_LITERAL_REFERENCE = (
-    f"the key {REFERENCE_KEY} is the artifact service's own; "
-    "pass an artifact on with ${{ tasks.NAME.output.FIELD }}"
-)
+def _task_reads(parts: Iterable[Template | Condition | None]) -> Iterable[tuple[str | int, ...]]:
+    return (path for part in parts if part is not None for _, path in part.reads if path[0] == "tasks")

@@ -1,4 +1,4 @@
-"""Names of pods."""
+"""Names of pods and of child Executions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _TASK_SHARE = 24
 
 def pod_name(identity: TaskIdentity) -> str:
     """EXECUTION-TASK-HASH, a DNS label: readable in front, different for every attempt of every Execution."""
-    key = "/".join(map(str, (identity.uid, identity.task, identity.index, identity.round, identity.attempt)))
+    parts = (identity.uid, identity.task, identity.index, identity.round, identity.attempt, identity.epoch)
+    key = "/".join(map(str, parts))
     digest = hashlib.sha256(key.encode()).hexdigest()[:_HASH_LENGTH]
     task = identity.task[:_TASK_SHARE].strip("-")
     room = _LIMIT - _HASH_LENGTH - len(task) - 2

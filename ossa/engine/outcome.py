@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
+from ossa.api.agent import Capability
 from ossa.api.artifact import ArtifactRef, find_references
 from ossa.api.base import JSONObject
 from ossa.api.contract import (
@@ -22,7 +23,7 @@ from ossa.api.contract import (
 from ossa.api.execution import Reason
 from ossa.api.schema import violations
 from ossa.engine.clock import duration_text
-from ossa.engine.revision import CompiledTask
+from ossa.engine.revision import AgentSnapshot, CompiledTask
 from ossa.engine.snapshot import Outage, PodView
 from ossa.engine.values import NotJSONError, plain, shorten
 
@@ -95,6 +96,16 @@ class Attempt:
     outages: tuple[Outage, ...]
     issued: Callable[[ArtifactRef, str], bool]
 
+    @property
+    def agent(self) -> AgentSnapshot:
+        """Who does it."""
+        return self.task.worker[0]
+
+    @property
+    def capability(self) -> Capability:
+        """What is done."""
+        return self.task.worker[1]
+
 
 class _InvalidOutput(ValueError):
     """The output breaks the contract; the text says how, and what to do."""
@@ -119,6 +130,8 @@ def _failed(attempt: Attempt) -> Outcome:
         return Lost(f"pod {pod.name} was deleted before it ended")
     if pod.exit_code is None and _REJECTED.match(pod.pod_reason or ""):
         return Lost(f"the node refused pod {pod.name}: {pod.pod_reason}: {pod.pod_message or ''}".rstrip(": "))
+    if pod.exit_code is None and pod.waiting_reason and (pod.pod_reason == "Evicted" or pod.pod_reason in _NODE_LOST):
+        return Lost(f"pod {pod.name} was taken away before it started: {pod.pod_reason}")
     reason, what = _reason(attempt)
     return Failure(reason, what, exit_code=pod.exit_code, has_log=pod.exit_code is not None)
 
@@ -152,16 +165,18 @@ def _reason(attempt: Attempt) -> tuple[Reason, str]:
 
 
 def _out_of_memory(attempt: Attempt) -> str:
-    resources = attempt.task.agent.spec.runtime.resources
+    resources = attempt.agent.spec.runtime.resources
     limit = (resources.limits or {}).get("memory") if resources is not None else None
     held = f"its limit of {limit}" if limit is not None else "the memory it may use"
-    agent = attempt.task.agent.name
+    agent = attempt.agent.name
     return f"`main` took more than {held}: raise spec.runtime.resources.limits.memory of Agent {agent!r}"
 
 
 def _unfinished(attempt: Attempt, now: datetime) -> Outcome:
     pod = attempt.pod
     late = _timeout(attempt, now)
+    if isinstance(late, Waiting):
+        late = _pending_timeout(attempt, late, now)
     if isinstance(late, Failure) or pod.deleting:
         return late
     reason = pod.waiting_reason or ""
@@ -171,7 +186,7 @@ def _unfinished(attempt: Attempt, now: datetime) -> Outcome:
         give_up = pod.created_at + PULL_GRACE
         if now >= give_up:
             return Failure(_SLOW[reason], _waiting_text(attempt))
-        what = f"image {attempt.task.agent.image}" if _SLOW[reason] == "ImagePull" else "its container"
+        what = f"image {attempt.agent.image}" if _SLOW[reason] == "ImagePull" else "its container"
         # The kubelet goes back and forth between two texts; ours does not change, so that nothing is written.
         return Waiting(f"waiting for {what}", earliest((late.wake_at, give_up)))
     if pod.unschedulable:
@@ -182,11 +197,11 @@ def _unfinished(attempt: Attempt, now: datetime) -> Outcome:
 def _waiting_text(attempt: Attempt) -> str:
     pod = attempt.pod
     said = shorten(pod.waiting_message or "", 600)
-    agent = attempt.task.agent.name
+    agent = attempt.agent.name
     if pod.waiting_reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
         return f"`main` cannot be created: {pod.waiting_reason}: {said}; look at spec.runtime of Agent {agent!r}"
     return (
-        f"image {attempt.task.agent.image!r} cannot be pulled: {pod.waiting_reason}: {said}; "
+        f"image {attempt.agent.image!r} cannot be pulled: {pod.waiting_reason}: {said}; "
         f"look at the image of Agent {agent!r}, and at the pull secrets of its service account"
     )
 
@@ -204,6 +219,19 @@ def _timeout(attempt: Attempt, now: datetime) -> Waiting | Failure:
     without = f", {duration_text(down)} without the artifact service not counted" if down else ""
     message = f"it ran longer than its timeout of {attempt.task.spec.timeout}{without}; its pod was deleted"
     return Failure("Timeout", message, has_log=attempt.pod.phase == "Running" and not attempt.pod.waiting_reason)
+
+
+def _pending_timeout(attempt: Attempt, late: Waiting, now: datetime) -> Waiting | Failure:
+    """A pod that does not start to run; its image is pulled, or no node has room for it."""
+    limit, pod = attempt.task.pending_timeout, attempt.pod
+    if limit is None or pod.phase != "Pending" or pod.exit_code is not None:
+        return late
+    deadline = pod.created_at + limit + _ROUNDING
+    if now < deadline:
+        return Waiting(late.message, earliest((late.wake_at, deadline)))
+    why = f": {shorten(pod.unschedulable, 500)}" if pod.unschedulable else ""
+    text = f"its pod did not start within its pendingTimeout of {attempt.task.spec.pending_timeout}"
+    return Failure("Timeout", text + why)
 
 
 def overlap(outages: Iterable[Outage], start: datetime, end: datetime) -> timedelta:
@@ -226,7 +254,7 @@ def earliest(moments: Iterable[datetime | None]) -> datetime | None:
 def _output(attempt: Attempt) -> JSONObject:
     pod = attempt.pod
     output = _parse(pod)
-    broken = violations(attempt.task.capability.output_schema, output)
+    broken = violations(attempt.capability.output_schema, output)
     if broken:
         raise _InvalidOutput(f"the output breaks the outputSchema of {_capability(attempt)}: {'; '.join(broken)}")
     _check_references(output, attempt)
@@ -286,7 +314,7 @@ def _given(pod: PodView) -> list[ArtifactRef]:
 
 
 def _capability(attempt: Attempt) -> str:
-    return f"capability {attempt.task.capability.name!r} of Agent {attempt.task.agent.name!r}"
+    return f"capability {attempt.capability.name!r} of Agent {attempt.agent.name!r}"
 
 
 def _last_line(message: str | None) -> str:

@@ -18,10 +18,10 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_math, ext_strings
 
 from ossa.api.artifact import is_reference
-from ossa.api.workflow import EXPRESSION_MAX_LENGTH
+from ossa.api.task import EXPRESSION_MAX_LENGTH
 from ossa.engine.cel_ast import read_tree
 from ossa.engine.growth import TooMuchWork, check_growth
-from ossa.engine.references import ROOTS, BadReference, Path, References, find_references
+from ossa.engine.references import MAP_ROOTS, ROOTS, BadReference, Path, References, find_references
 from ossa.engine.values import NotJSONError, plain, shorten
 
 # An expression that loops (all, exists, map, filter) may be given lists of this length: 1,000 items through `map`
@@ -31,7 +31,9 @@ MAX_LIST = 1000
 MAX_SPLIT = 4096
 
 _ENV = cel.NewEnv(
-    variables={root: cel.Type.Map(cel.Type.STRING, cel.Type.DYN) for root in ROOTS},
+    variables={
+        root: cel.Type.Map(cel.Type.STRING, cel.Type.DYN) if root in MAP_ROOTS else cel.Type.DYN for root in ROOTS
+    },
     extensions=[ext_strings.ExtStrings(), ext_math.ExtMath()],
 )
 _COMPILE_ERROR = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")

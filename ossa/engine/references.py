@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from ossa.engine.cel_ast import Build, Call, Comprehension, Const, Ident, Node, Select, Tree
 
-ROOTS = ("inputs", "tasks", "execution", "workflow")
+ROOTS = ("inputs", "tasks", "execution", "workflow", "item", "index", "status", "error")
+# Those that are maps; the others are values of any type.
+MAP_ROOTS = frozenset({"inputs", "tasks", "execution", "workflow"})
 _ARITHMETIC = frozenset({"_-_", "_+_", "_*_", "_/_", "_%_", "-_"})
 _EQUALITY = frozenset({"_==_", "_!=_"})
 

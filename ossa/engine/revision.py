@@ -12,7 +12,8 @@ from pydantic import Field
 
 from ossa.api.agent import AgentSpec, Capability
 from ossa.api.base import Model
-from ossa.api.workflow import Task, WorkflowSpec
+from ossa.api.task import Task
+from ossa.api.workflow import WorkflowSpec
 from ossa.engine.clock import parse_duration
 from ossa.engine.expressions import CompileError, Template, parse_template
 from ossa.engine.graph import Graph, TaskTemplates, build_graph, parse_task
@@ -42,24 +43,42 @@ class Revision(Model):
 
 @dataclass(frozen=True, slots=True)
 class CompiledTask:
-    """One task with all that starting it needs."""
+    """One task with all that starting it needs. `agent` and `capability` are None where it runs a workflow."""
 
     spec: Task
-    agent: AgentSnapshot
-    capability: Capability
+    agent: AgentSnapshot | None
+    capability: Capability | None
     templates: TaskTemplates
     timeout: timedelta | None
+    pending_timeout: timedelta | None
+
+    @property
+    def worker(self) -> tuple[AgentSnapshot, Capability]:
+        """The agent that does it and the capability that is used; of a task with an agent alone."""
+        if self.agent is None or self.capability is None:
+            raise TypeError(f"task {self.spec.name!r} runs a workflow")
+        return self.agent, self.capability
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledRevision:
-    """A revision with its graph and its expressions, made once and read by every decision."""
+    """A revision with its graphs and its expressions, made once and read by every decision.
+
+    `graph` holds the tasks, `final` those that run when all of these have ended.
+    """
 
     name: str
     revision: Revision
     graph: Graph
+    final: Graph
     tasks: Mapping[str, CompiledTask]
     outputs: Template
+    timeout: timedelta | None
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """All tasks, each after those that it waits for."""
+        return self.graph.order + self.final.order
 
 
 def revision_name(rev: Revision) -> str:
@@ -75,21 +94,33 @@ def compile_revision(rev: Revision) -> CompiledRevision:
 
     Costs some 0.2 ms an expression the first time: keep the result as long as something runs it.
     """
+    spec = rev.spec
     templates: dict[str, TaskTemplates] = {}
-    for number, task in enumerate(rev.spec.tasks):
-        if task.name in templates:
-            raise CompileError(f"spec.tasks[{number}].name: the name {task.name!r} is taken")
-        templates[task.name] = parse_task(task, number)
-    graph = build_graph(rev.spec, templates)
-    outputs = parse_template(rev.spec.outputs, "spec.outputs")
+    tasks: dict[str, CompiledTask] = {}
+    for where, group in (("spec.tasks", spec.tasks), ("spec.finally", spec.finally_)):
+        for number, task in enumerate(group):
+            path = f"{where}[{number}]"
+            if task.name in tasks:
+                raise CompileError(f"{path}.name: the name {task.name!r} is taken")
+            templates[task.name] = parse_task(task, path)
+            tasks[task.name] = _compile_task(task, path, templates[task.name], rev.agents)
+    graph = build_graph(spec.tasks, {task.name: templates[task.name] for task in spec.tasks}, ended=frozenset())
+    final = build_graph(
+        spec.finally_, {task.name: templates[task.name] for task in spec.finally_}, ended=frozenset(graph.order)
+    )
+    outputs = parse_template(spec.outputs, "spec.outputs")
     unknown = sorted(outputs.tasks - templates.keys())
     if unknown:
         raise CompileError(f"spec.outputs: there is no task {unknown[0]!r}")
-    tasks = {
-        task.name: _compile_task(task, number, templates[task.name], rev.agents)
-        for number, task in enumerate(rev.spec.tasks)
-    }
-    return CompiledRevision(revision_name(rev), rev, graph, tasks, outputs)
+    return CompiledRevision(
+        name=revision_name(rev),
+        revision=rev,
+        graph=graph,
+        final=final,
+        tasks=tasks,
+        outputs=outputs,
+        timeout=_duration(spec.timeout),
+    )
 
 
 def find_capability(spec: AgentSpec, name: str | None) -> Capability | None:
@@ -99,18 +130,21 @@ def find_capability(spec: AgentSpec, name: str | None) -> Capability | None:
     return next((held for held in spec.capabilities if held.name == name), None)
 
 
-def _compile_task(
-    task: Task, number: int, templates: TaskTemplates, agents: Mapping[str, AgentSnapshot]
-) -> CompiledTask:
+def _compile_task(task: Task, path: str, templates: TaskTemplates, agents: Mapping[str, AgentSnapshot]) -> CompiledTask:
+    limits = _duration(task.timeout), _duration(task.pending_timeout)
+    if task.agent is None:
+        return CompiledTask(task, None, None, templates, *limits)
     agent = agents.get(task.agent)
     if agent is None:
-        raise CompileError(f"spec.tasks[{number}].agent: the revision holds no agent {task.agent!r}")
+        raise CompileError(f"{path}.agent: the revision holds no agent {task.agent!r}")
     capability = find_capability(agent.spec, task.capability)
     if capability is None:
         held = ", ".join(known.name for known in agent.spec.capabilities)
         raise CompileError(
-            f"spec.tasks[{number}].capability: agent {task.agent!r} has no capability {task.capability!r}; "
-            f"it has {held}"
+            f"{path}.capability: agent {task.agent!r} has no capability {task.capability!r}; it has {held}"
         )
-    timeout = parse_duration(task.timeout) if task.timeout is not None else None
-    return CompiledTask(task, agent, capability, templates, timeout)
+    return CompiledTask(task, agent, capability, templates, *limits)
+
+
+def _duration(text: str | None) -> timedelta | None:
+    return parse_duration(text) if text is not None else None

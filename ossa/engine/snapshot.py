@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ossa.api.artifact import ArtifactRef
-from ossa.api.execution import Execution
+from ossa.api.base import JSONObject
+from ossa.api.execution import Execution, TaskStatus
 from ossa.engine.revision import CompiledRevision
 
 
@@ -32,6 +33,10 @@ class PodView:
     unschedulable: str | None = None  # message of the condition PodScheduled=False
     containers: int = 1
     input_json: str = "{}"  # the input that it was given
+    index: int = 0  # of the item, in a forEach
+    round: int = 1  # attempt of the Execution
+    lost: int = 0  # how many of the attempts before it were lost
+    locks: tuple[str, ...] = ()  # that the attempt holds
 
     @property
     def ended(self) -> bool:
@@ -42,6 +47,37 @@ class PodView:
     def succeeded(self) -> bool:
         """Whether `main` ended well."""
         return self.exit_code == 0 or (self.exit_code is None and self.phase == "Succeeded")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildView:
+    """A child Execution: one that runs the workflow of a task."""
+
+    name: str
+    task: str
+    index: int
+    attempt: int
+    lost: int
+    finished: bool
+    succeeded: bool
+    deleting: bool
+    suspend: bool
+    cancel: bool
+    created_at: datetime
+    outputs: JSONObject
+    message: str | None = None
+    locks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The Execution that spec.retryOf names: `problem` says why it cannot be resumed."""
+
+    problem: str | None = None
+    workflow: str = ""
+    revision: str | None = None
+    inputs: JSONObject = field(default_factory=dict)
+    tasks: Mapping[str, TaskStatus] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +115,12 @@ class Snapshot:
     refused: by pod name, the API server's words on refusing to create it (400, 403, 422).
     log_tails: fetched logs, by pod name; "" where there are none.
     issued: whether the artifact service issued a reference to the pod with this UID of this Execution.
+    epoch: the life of the reconciler: part of the name of every pod that it starts.
+    slots: how many pods may be started now; None where there is no limit.
+    held_locks: by name, how many holders a lock of the namespace has in other Executions.
+    children: all child Executions, by name.
+    source: what spec.retryOf names; None where it is unset.
+    depth: how many Executions this one is a child of, one of the other.
     """
 
     execution: Execution
@@ -91,3 +133,9 @@ class Snapshot:
     log_tails: Mapping[str, str] = field(default_factory=dict)
     outages: tuple[Outage, ...] = ()
     issued: Callable[[ArtifactRef, str], bool] = _none_issued
+    epoch: int = 0
+    slots: int | None = None
+    held_locks: Mapping[str, int] = field(default_factory=dict)
+    children: Mapping[str, ChildView] = field(default_factory=dict)
+    source: Source | None = None
+    depth: int = 0

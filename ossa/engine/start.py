@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ossa.api.artifact import find_references
+from ossa.api.artifact import find_references, is_reference
 from ossa.api.base import JSONObject
 from ossa.api.contract import INPUT_LIMIT
 from ossa.api.execution import Execution, Reason, TaskStatus
 from ossa.api.schema import violations
+from ossa.api.task import MAX_ITEMS
 from ossa.engine.expressions import EvalError, Template
 from ossa.engine.revision import CompiledRevision, CompiledTask
+from ossa.engine.units import error_of, output_of
+from ossa.engine.values import shorten
 
+LOCK_NAME_MAX = 253
 # A field at the start of a violation's text: records[3].age, ['a b'].c
 _FIELD = re.compile(r"^(?:[A-Za-z_$][\w$-]*|\[(?:\d+|'[^']*')\])(?:\.[\w$-]+|\[(?:\d+|'[^']*')\])*: ")
 
@@ -44,56 +49,99 @@ class CannotStart:
 class Bindings:
     """What the expressions of one Execution see. Only the tasks that an expression refers to are bound."""
 
-    def __init__(self, execution: Execution, revision: CompiledRevision, inputs: JSONObject) -> None:
+    def __init__(
+        self, execution: Execution, revision: CompiledRevision, *, inputs: JSONObject, attempt: int, **more: object
+    ) -> None:
         held = execution.metadata
+        self._revision = revision
         self._roots: dict[str, object] = {
             "inputs": inputs,
-            "execution": {
-                "name": held.name,
-                "namespace": held.namespace,
-                "uid": held.uid,
-                "attempt": execution.status.attempt,
-            },
+            "execution": {"name": held.name, "namespace": held.namespace, "uid": held.uid, "attempt": attempt},
             "workflow": {"name": revision.revision.workflow, "version": revision.revision.version},
+            **more,
         }
 
-    def of(self, names: frozenset[str], tasks: Mapping[str, TaskStatus]) -> dict[str, object]:
-        """The bindings of an expression that refers to the tasks `names`."""
-        bound = {name: {"output": tasks[name].output or {}, "phase": tasks[name].phase} for name in sorted(names)}
-        return {**self._roots, "tasks": bound}
+    def with_roots(self, **more: object) -> Bindings:
+        """The same with further roots."""
+        made = copy.copy(self)
+        made._roots = {**self._roots, **more}
+        return made
+
+    def of(self, names: frozenset[str], tasks: Mapping[str, TaskStatus], **more: object) -> dict[str, object]:
+        """The bindings of an expression that refers to the tasks `names`; `more` are roots of its own."""
+        bound = {
+            name: {
+                "output": output_of(tasks[name], self._revision.tasks.get(name)),
+                "phase": tasks[name].phase,
+                "error": error_of(tasks[name]),
+            }
+            for name in sorted(names)
+        }
+        return {**self._roots, "tasks": bound, **more}
 
 
-def prepare(task: CompiledTask, bindings: Bindings, tasks: Mapping[str, TaskStatus]) -> Start | Skip | CannotStart:
-    """What becomes of a task all of whose dependencies are Completed."""
+def check_condition(
+    task: CompiledTask, bindings: Bindings, tasks: Mapping[str, TaskStatus]
+) -> Skip | CannotStart | None:
+    """None where a task all of whose dependencies have ended as they must is to run."""
     condition = task.templates.when
     try:
         if condition is not None and not condition.test(bindings.of(condition.tasks, tasks)):
             return Skip(f"its condition is not true: {condition.text}"[:1024])
     except EvalError as error:
         return CannotStart("EvalError", str(error))
-    return build_input(task, bindings, tasks)
+    return None
 
 
-def build_input(task: CompiledTask, bindings: Bindings, tasks: Mapping[str, TaskStatus]) -> Start | CannotStart:
-    """The input of a task, checked."""
-    template = task.templates.input
+def items_of(task: CompiledTask, bindings: Bindings, tasks: Mapping[str, TaskStatus]) -> Sequence[object] | CannotStart:
+    """The items of a forEach."""
+    each, held = task.spec.for_each, task.templates
+    if each is None:
+        raise TypeError(f"task {task.spec.name!r} is no forEach")
+    template = held.items or held.count
+    if template is None:
+        return CannotStart("InvalidInput", "forEach has neither items nor a range")
     try:
         value = template.evaluate(bindings.of(template.tasks, tasks))
     except EvalError as error:
         return CannotStart("EvalError", str(error))
+    if each.range is not None:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_ITEMS:
+            return CannotStart("InvalidInput", f"forEach.range.count is {_shown(value)}; it must be 0 to {MAX_ITEMS}")
+        # Not a list of ten thousand numbers: the range itself.
+        start, step = each.range.start, each.range.step
+        return range(start, start + step * value, step) if step else [start] * value
+    if is_reference(value):
+        why = "the list lies in the artifact service, where the operator does not look"
+        return CannotStart("InvalidInput", f"forEach.items: {why}: let the task give how many there are, and use range")
+    if not isinstance(value, list):
+        return CannotStart("InvalidInput", f"forEach.items is {_shown(value)}; it must be a list")
+    if len(value) > MAX_ITEMS:
+        return CannotStart("InvalidInput", f"forEach.items has {len(value)} items; at most {MAX_ITEMS} are taken")
+    return value
+
+
+def build_input(
+    task: CompiledTask, bindings: Bindings, tasks: Mapping[str, TaskStatus], **item: object
+) -> Start | CannotStart:
+    """The input of a task or of one `item` of it, checked."""
+    template = task.templates.input
+    try:
+        value = template.evaluate(bindings.of(template.tasks, tasks, **item))
+    except EvalError as error:
+        return CannotStart("EvalError", str(error))
     if not isinstance(value, dict):
         return CannotStart("InvalidInput", "the input is not an object")
-    if forged_references(value, template, tasks):
+    sources = template if task.templates.items is None else (template, task.templates.items)
+    if forged_references(value, sources, tasks):
         return CannotStart(
             "InvalidInput",
             "the input holds an artifact reference that no task of this Execution gave; "
             "pass artifacts on with ${{ tasks.NAME.output.FIELD }}",
         )
-    broken = violations(task.capability.input_schema, value)
-    if broken:
-        whose = f"the inputSchema of capability {task.capability.name!r} of Agent {task.agent.name!r}"
-        fields = "; ".join(prefixed("input", text) for text in broken)
-        return CannotStart("InvalidInput", f"{fields}: this breaks {whose}")
+    broken = _input_violations(task, value)
+    if broken is not None:
+        return CannotStart("InvalidInput", broken)
     size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
     if size > INPUT_LIMIT:
         return CannotStart(
@@ -104,12 +152,46 @@ def build_input(task: CompiledTask, bindings: Bindings, tasks: Mapping[str, Task
     return Start(value)
 
 
-def forged_references(value: object, template: Template, tasks: Mapping[str, TaskStatus]) -> bool:
-    """Whether a value made from a template holds references that no task to which it refers gave."""
+def lock_names(
+    task: CompiledTask, bindings: Bindings, tasks: Mapping[str, TaskStatus], **item: object
+) -> tuple[str, ...] | CannotStart:
+    """The names of the locks that an attempt needs."""
+    names: list[str] = []
+    for number, template in enumerate(task.templates.locks):
+        try:
+            value = template.evaluate(bindings.of(template.tasks, tasks, **item))
+        except EvalError as error:
+            return CannotStart("EvalError", str(error))
+        if not isinstance(value, str | int) or isinstance(value, bool) or not 0 < len(str(value)) <= LOCK_NAME_MAX:
+            return CannotStart("InvalidInput", f"locks[{number}].name is {_shown(value)}; it must be a short text")
+        names.append(str(value))
+    return tuple(names)
+
+
+def _input_violations(task: CompiledTask, value: JSONObject) -> str | None:
+    if task.capability is None or task.agent is None:
+        return None  # the child Execution checks its own inputs
+    broken = violations(task.capability.input_schema, value)
+    if not broken:
+        return None
+    whose = f"the inputSchema of capability {task.capability.name!r} of Agent {task.agent.name!r}"
+    fields = "; ".join(prefixed("input", text) for text in broken)
+    return f"{fields}: this breaks {whose}"
+
+
+def _shown(value: object) -> str:
+    return shorten(json.dumps(value, ensure_ascii=False), 100)
+
+
+def forged_references(
+    value: object, templates: Template | tuple[Template, ...], tasks: Mapping[str, TaskStatus]
+) -> bool:
+    """Whether a value made from templates holds references that no task to which they refer gave."""
     held = list(find_references(value))
     if not held:
         return False
-    given = [found for name in template.tasks for found in find_references(tasks[name].output)]
+    names = {name for part in (templates if isinstance(templates, tuple) else (templates,)) for name in part.tasks}
+    given = [found for name in names for found in find_references(output_of(tasks[name], None))]
     return any(reference not in given for reference in held)
 
 

@@ -22,17 +22,30 @@ class Edge:
 
 EXECUTION_EDGES = (
     Edge("Pending", "Running", "its workflow is published and its inputs are valid"),
-    Edge("Pending", "Failed", "its inputs are not valid"),
-    Edge("Running", "Completed", "every task is Completed or Skipped, and the outputs have values"),
+    Edge("Pending", "Paused", "it could run, but spec.suspend is true"),
+    Edge("Pending", "Failed", "its inputs are not valid, it was cancelled, or it was pending for too long"),
+    Edge("Running", "Paused", "spec.suspend is true"),
+    Edge("Paused", "Running", "spec.suspend is false again, or it is cancelled or out of time and `finally` is to run"),
+    Edge("Paused", "Failed", "cancelled, or out of time"),
+    Edge("Running", "Completed", "every task has ended, none badly, and the outputs have values"),
     Edge("Running", "Failed", "a task failed and nothing runs any more, or the outputs have no values"),
+    Edge("Failed", "Retrying", "spec.retry of its workflow allows another attempt"),
+    Edge("Retrying", "Running", "the pause before the attempt is over"),
+    Edge("Retrying", "Paused", "spec.suspend is true"),
+    Edge("Retrying", "Failed", "cancelled, or out of time"),
 )
 TASK_EDGES = (
-    Edge("Pending", "Running", "everything that it depends on is Completed"),
-    Edge("Pending", "Skipped", "its condition is not true, a dependency was skipped, or another task failed"),
+    Edge("Pending", "Running", "what it depends on has ended as it must"),
+    Edge("Pending", "Completed", "a forEach over nothing, or its output was taken over from the Execution it resumes"),
+    Edge("Pending", "Skipped", "its condition is not true, a dependency was skipped or failed, or the Execution ends"),
     Edge("Pending", "Failed", "its condition or its input has no value, or its input is not valid"),
-    Edge("Running", "Running", "its pod was lost: a new attempt"),
+    Edge("Running", "Retrying", "its pod was lost, or it failed and may be tried again"),
     Edge("Running", "Completed", "its pod gave a valid output"),
-    Edge("Running", "Failed", "its pod failed, or ran too long"),
+    Edge("Running", "Failed", "its pod failed or ran too long, or the Execution ends"),
+    Edge("Retrying", "Running", "the pause before the next attempt is over"),
+    Edge("Retrying", "Failed", "the Execution ends, or the input has no value any more"),
+    Edge("Failed", "Pending", "another attempt of the Execution"),
+    Edge("Skipped", "Pending", "another attempt of the Execution"),
 )
 EXECUTION_TERMINAL = frozenset({"Completed", "Failed"})
 TASK_TERMINAL = frozenset({"Completed", "Failed", "Skipped"})

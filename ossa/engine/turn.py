@@ -1,4 +1,4 @@
-"""The working copy of one decision: every change of a phase is checked against the table here."""
+"""The working copy of one decision: what has been changed, and what is to be done."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from typing import Any, Literal
 
 from ossa.api.base import Condition, JSONObject, set_condition
 from ossa.api.contract import TaskIdentity
-from ossa.api.execution import ExecutionError, TaskStatus
-from ossa.engine.clock import duration_text, from_text, to_text
-from ossa.engine.decision import Announcement, Decision, PodRequest, ending
+from ossa.api.execution import AttemptStatus, ExecutionError, TaskStatus
+from ossa.engine.clock import duration_text, from_text, to_exact_text, to_text
+from ossa.engine.decision import Announcement, ChildChange, ChildRequest, Decision, PodRequest, ending
+from ossa.engine.ledger import Ledger
 from ossa.engine.names import pod_name
 from ossa.engine.outcome import Failure, earliest
-from ossa.engine.snapshot import PodView, Snapshot
+from ossa.engine.snapshot import ChildView, PodView, Snapshot
 from ossa.engine.start import CannotStart
-from ossa.engine.states import TASK_TERMINAL, check_execution_transition, check_task_transition
+from ossa.engine.states import TASK_TERMINAL, check_execution_transition
+from ossa.engine.units import Unit, active_units
 from ossa.engine.values import shorten
 
 _LOG_TAIL_LINES = 20
 _LOG_TAIL_CHARACTERS = 4096
-_TASK_MESSAGE = 1024
 _MESSAGE = 200  # of the column MESSAGE; the whole of it is in status.error
 _EVENT_MESSAGE = 1024
 _ERROR_MESSAGE = 2048
+STOPPED = frozenset({"Cancelled", "Timeout"})
 
 
 class Turn:
@@ -34,12 +36,17 @@ class Turn:
         self.now_text = to_text(now)
         self._before = snapshot.execution.status
         self._changes: dict[str, Any] = {}
-        self._tasks_changed = False
-        self.tasks: dict[str, TaskStatus] = dict(self._before.tasks)
+        self.ledger = Ledger(self._before.tasks, self.now_text)
         self._create: list[PodRequest] = []
+        self._children: list[ChildRequest] = []
+        self._change: list[ChildChange] = []
         self._events: list[Announcement] = []
         self._need_logs: list[str] = []
         self._wake_at: datetime | None = None
+        self._first = False
+        self.slots = snapshot.slots
+        self.starved = False
+        self.wants: set[str] = set()
         self.set(observed_generation=snapshot.execution.metadata.generation)
 
     # --- the execution --------------------------------------------------------------------------------------
@@ -55,6 +62,12 @@ class Turn:
         for name, value in fields.items():
             if value != self.get(name):
                 self._changes[name] = value
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was cancelled or is out of time: then nothing but `finally` runs."""
+        error: ExecutionError | None = self.get("error")
+        return error is not None and error.task is None and error.reason in STOPPED
 
     def finish(self, phase: Literal["Completed", "Failed"], **fields: Any) -> None:
         """Ends the Execution."""
@@ -75,21 +88,22 @@ class Turn:
             completed_at=self.now_text,
             duration=duration,
             message=message,
+            retry_at=None,
             conditions=conditions,
             **fields,
         )
         told = ending(self._before.model_copy(update=self._changes))
         self.announce(told.type, told.reason, told.message)
 
-    def error(self, failure: Failure | CannotStart, *, task: str | None) -> ExecutionError:
+    def error(self, failure: Failure | CannotStart, *, unit: Unit | None) -> ExecutionError:
         """What is recorded as the first thing that went wrong."""
-        held = self.tasks[task] if task is not None else None
+        held = self.ledger.unit(unit) if unit is not None else None
         tail = self.snapshot.log_tails.get(held.pod or "") if held is not None else None
-        attempt = held.attempt or None if held is not None else None
-        message = f"task {task!r} failed: {failure.message}" if task is not None else failure.message
+        message = f"task {str(unit)!r} failed: {failure.message}" if unit is not None else failure.message
         return ExecutionError(
-            task=task,
-            attempt=attempt,
+            task=unit.task if unit is not None else None,
+            index=unit.index if unit is not None else None,
+            attempt=held.attempt or None if held is not None else None,
             reason=failure.reason,
             exit_code=failure.exit_code if isinstance(failure, Failure) else None,
             message=shorten(message, _ERROR_MESSAGE),
@@ -99,62 +113,116 @@ class Turn:
     # --- its tasks ------------------------------------------------------------------------------------------
 
     @property
-    def failing(self) -> bool:
-        """Whether a task has failed: then nothing new starts."""
-        return any(task.phase == "Failed" for task in self.tasks.values())
+    def tasks(self) -> dict[str, TaskStatus]:
+        """The statuses of the tasks as they are by now."""
+        return self.ledger.tasks
 
-    def set_task(self, name: str, **fields: Any) -> None:
-        """Changes the status of a task; `phase` only along an edge of the table."""
-        before = self.tasks[name]
-        if "phase" in fields:
-            check_task_transition(before.phase, fields["phase"])
-        elif all(getattr(before, field) == value for field, value in fields.items()):
-            return
-        self.tasks[name] = before.model_copy(update=fields)
-        self._tasks_changed = True
-
-    def start_task(self, name: str, value: JSONObject, *, lost: int = 0) -> None:
-        """Records the next attempt of a task, and asks for its pod."""
-        identity = self._identity(name, self.tasks[name].attempt + 1)
-        pod = pod_name(identity)
-        self.set_task(
-            name,
-            phase="Running",
-            attempt=identity.attempt,
-            lost=lost,
-            pod=pod,
-            started_at=self.now_text,
-            message=None,
+    def start_unit(self, unit: Unit, value: JSONObject, locks: tuple[str, ...]) -> None:
+        """Records the next attempt of a unit, and asks for its pod."""
+        identity = self._begin(unit, locks)
+        request = PodRequest(
+            name=pod_name(identity), task=unit.task, attempt=identity.attempt, input=value, identity=identity
         )
-        request = PodRequest(name=pod, task=name, attempt=identity.attempt, input=value, identity=identity)
         self._create.append(request)
 
-    def complete_task(self, name: str, output: JSONObject) -> None:
-        """Records the output of a task."""
-        self.set_task(name, phase="Completed", completed_at=self.now_text, output=output, message=None)
-
-    def skip_task(self, name: str, message: str) -> None:
-        """Records that a task will not run."""
-        self.set_task(name, phase="Skipped", completed_at=self.now_text, message=shorten(message, _TASK_MESSAGE))
-
-    def fail_task(self, name: str, failure: Failure | CannotStart) -> None:
-        """Records a failure; the first one of all tasks is the Execution's error."""
-        self.set_task(
-            name,
-            phase="Failed",
-            completed_at=self.now_text,
-            reason=failure.reason,
-            message=shorten(failure.message, _TASK_MESSAGE),
+    def start_child(self, unit: Unit, value: JSONObject, locks: tuple[str, ...], *, workflow: str) -> None:
+        """Records the next attempt of a unit, and asks for a child Execution."""
+        identity = self._begin(unit, locks)
+        request = ChildRequest(
+            name=pod_name(identity),
+            task=unit.task,
+            attempt=identity.attempt,
+            workflow=workflow,
+            inputs=value,
+            identity=identity,
+            priority=self.snapshot.execution.spec.priority,
         )
-        if self.get("error") is None:
-            self.set(error=self.error(failure, task=name))
-        held = self.tasks[name]
-        log = f"; its log: kubectl logs {held.pod}" if isinstance(failure, Failure) and failure.has_log else ""
-        self.announce("Warning", "TaskFailed", f"Task {name!r} failed ({failure.reason}): {failure.message}{log}")
+        self._children.append(request)
 
-    def ended(self) -> bool:
-        """Whether every task has ended."""
-        return all(task.phase in TASK_TERMINAL for task in self.tasks.values())
+    def _begin(self, unit: Unit, locks: tuple[str, ...]) -> TaskIdentity:
+        before = self.ledger.unit(unit)
+        if unit.index is None and before.phase == "Retrying" and before.retry_at is None:
+            text = f"Task {unit.task!r} is started again as attempt {before.attempt + 1}: {before.message}"
+            self.announce("Warning", "TaskRestarted", text)
+        identity = self._identity(unit, before, locks)
+        self.ledger.set_unit(
+            unit,
+            phase="Running",
+            attempt=identity.attempt,
+            pod=pod_name(identity),
+            started_at=self.now_text,
+            retry_at=None,
+            reason=None,
+            exit_code=None,
+            message=None,
+            locks=list(locks) or None,
+        )
+        return identity
+
+    def adopt(self, unit: Unit, found: PodView | ChildView) -> None:
+        """Takes over an attempt that was started before the status that records it was written."""
+        before = self.ledger.unit(unit)
+        self.ledger.set_unit(
+            unit,
+            phase="Running",
+            attempt=found.attempt,
+            lost=max(before.lost, found.lost),
+            pod=found.name,
+            started_at=to_text(found.created_at),
+            retry_at=None,
+            reason=None,
+            exit_code=None,
+            message=None,
+            locks=list(found.locks) or None,
+        )
+
+    def retry_unit(self, unit: Unit, failure: Failure, at: datetime) -> None:
+        """Records that a failed attempt is followed by another one at a moment."""
+        before = self.ledger.unit(unit)
+        self.ledger.set_unit(
+            unit,
+            phase="Retrying",
+            reason=failure.reason,
+            exit_code=failure.exit_code,
+            message=shorten(f"attempt {before.attempt} failed: {failure.message}", 1000),
+            retry_at=to_exact_text(at),
+            locks=None,
+        )
+        if unit.index is None:
+            text = f"Task {unit.task!r}: attempt {before.attempt} failed ({failure.reason}): {failure.message}"
+            self.announce("Warning", "TaskRetrying", f"{text}; it is tried again")
+
+    def lose_unit(self, unit: Unit, message: str) -> None:
+        """Records that the pod of a unit was lost; another attempt may start at once."""
+        before = self.ledger.unit(unit)
+        self.ledger.set_unit(
+            unit, phase="Retrying", lost=before.lost + 1, message=shorten(message, 1000), retry_at=None, locks=None
+        )
+
+    def fail_unit(self, unit: Unit, failure: Failure | CannotStart, *, handled: bool) -> None:
+        """Records a failure; the first one that nobody handles is the Execution's error."""
+        code = failure.exit_code if isinstance(failure, Failure) else None
+        error = self.error(failure, unit=unit)
+        pod = self.ledger.unit(unit).pod
+        self.ledger.fail(unit, failure.reason, failure.message, code)
+        if handled:
+            return
+        if self.get("error") is None:
+            self.set(error=error)
+        log = f"; its log: kubectl logs {pod}" if isinstance(failure, Failure) and failure.has_log else ""
+        self.announce("Warning", "TaskFailed", f"Task {str(unit)!r} failed ({failure.reason}): {failure.message}{log}")
+
+    def all_ended(self, names: tuple[str, ...]) -> bool:
+        """Whether these tasks have ended."""
+        return all(self.tasks[name].phase in TASK_TERMINAL for name in names)
+
+    def running(self, names: tuple[str, ...] | None = None) -> int:
+        """How many units run, of all tasks or of some."""
+        wanted = set(names) if names is not None else None
+        return sum(
+            status.phase == "Running" and (wanted is None or unit.task in wanted)
+            for unit, status in active_units(self.tasks)
+        )
 
     # --- what else comes of it ------------------------------------------------------------------------------
 
@@ -166,13 +234,21 @@ class Turn:
         """Asks for the log of a pod."""
         self._need_logs.append(pod)
 
+    def change_child(self, change: ChildChange) -> None:
+        """Asks that a child Execution be told something."""
+        self._change.append(change)
+
     def wake(self, moment: datetime | None) -> None:
         """Asks to be looked at again at a moment, at the latest."""
         self._wake_at = earliest((self._wake_at, moment))
 
+    def write_first(self) -> None:
+        """The status must be written before anything is created."""
+        self._first = True
+
     def decision(self) -> Decision:
         """The decision that the turn has come to."""
-        if self._tasks_changed:
+        if self.ledger.changed:
             self._changes["tasks"] = self.tasks
             well = sum(task.phase in ("Completed", "Skipped") for task in self.tasks.values())
             self.set(progress=f"{well}/{len(self.tasks)}")
@@ -180,10 +256,15 @@ class Turn:
         return Decision(
             status=status,
             create=tuple(self._create),
+            children=tuple(self._children),
             delete=tuple(sorted(name for name, pod in self.snapshot.pods.items() if self._is_stray(pod))),
+            change=tuple(self._change),
             need_logs=tuple(self._need_logs),
             events=tuple(self._events),
             wake_at=self._wake_at,
+            first=self._first,
+            starved=self.starved,
+            wants=frozenset(self.wants),
         )
 
     def _is_stray(self, pod: PodView) -> bool:
@@ -193,24 +274,26 @@ class Turn:
         if pod.exit_code is not None and pod.containers == 1:
             return False  # the phase comes a moment after the exit code; the log of the pod is still wanted
         task = self.tasks.get(pod.task)
-        return task is None or task.phase != "Running" or task.pod != pod.name
+        if task is None:
+            return True
+        held = task.items.active.get(str(pod.index)) if task.items is not None else task
+        return held is None or held.phase != "Running" or held.pod != pod.name
 
-    def _identity(self, task: str, attempt: int) -> TaskIdentity:
+    def _identity(self, unit: Unit, before: AttemptStatus, locks: tuple[str, ...]) -> TaskIdentity:
         execution = self.snapshot.execution
         return TaskIdentity(
             namespace=execution.metadata.namespace,
             execution=execution.metadata.name,
             uid=execution.metadata.uid,
             workflow=execution.spec.workflow,
-            task=task,
-            round=self._before.attempt,
-            attempt=attempt,
+            task=unit.task,
+            index=unit.index or 0,
+            round=self.get("attempt"),
+            attempt=before.attempt + 1,
+            lost=before.lost,
+            locks=locks,
+            epoch=self.snapshot.epoch,
         )
-
-
-def initial_tasks(names: tuple[str, ...]) -> dict[str, TaskStatus]:
-    """The status of tasks that have not started."""
-    return {name: TaskStatus() for name in names}
 
 
 def _tail(log: str) -> str:

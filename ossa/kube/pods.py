@@ -258,6 +258,10 @@ def pod_view(pod: Mapping[str, Any], identity: TaskIdentity) -> PodView:
         unschedulable=_unschedulable(status),
         containers=len(pod["spec"].get("containers") or []) + len(pod["spec"].get("initContainers") or []),
         input_json=(metadata.get("annotations") or {}).get(ANNOTATION_INPUT, "{}"),
+        index=identity.index,
+        round=identity.round,
+        lost=identity.lost,
+        locks=identity.locks,
     )
 
 

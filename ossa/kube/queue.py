@@ -14,16 +14,19 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
+# Compared as tuples are: lower goes first.
+Priority = tuple[float, ...]
+USUAL: Priority = (0.0,)
 
 
 class KeyQueue(Generic[Key]):
     """For one event loop. Lower `priority` first, then first come first served."""
 
     def __init__(self) -> None:
-        self._ready: list[tuple[int, int, Key]] = []
-        self._queued: dict[Key, int] = {}  # key -> its best priority
+        self._ready: list[tuple[Priority, int, Key]] = []
+        self._queued: dict[Key, Priority] = {}  # key -> its best priority
         self._active: set[Key] = set()
-        self._again: dict[Key, int] = {}  # added while active
+        self._again: dict[Key, Priority] = {}  # added while active
         self._later: list[tuple[float, int, Key]] = []
         self._due: dict[Key, float] = {}  # monotonic; the soonest wake-up of a key
         self._order = itertools.count()
@@ -32,12 +35,13 @@ class KeyQueue(Generic[Key]):
     def __len__(self) -> int:
         return len(self._queued)
 
-    def add(self, key: Key, *, priority: int = 0) -> None:
+    def add(self, key: Key, *, priority: Priority = USUAL) -> None:
         """Asks that `key` be worked on."""
         if key in self._active:
             self._again[key] = min(priority, self._again.get(key, priority))
             return
-        if self._queued.get(key, priority + 1) <= priority:
+        known = self._queued.get(key)
+        if known is not None and known <= priority:
             return
         self._queued[key] = priority
         heapq.heappush(self._ready, (priority, next(self._order), key))

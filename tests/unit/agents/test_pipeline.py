@@ -16,7 +16,7 @@ import yaml
 from ossa.api.agent import Agent
 from ossa.api.schema import fill_defaults, violations
 from ossa.api.workflow import Workflow
-from ossa.engine.graph import workflow_problems
+from ossa.engine.checks import workflow_problems
 from ossa.engine.revision import AgentSnapshot, CompiledRevision, Revision, compile_revision
 from tests.unit.agents.conftest import REPO, Artifacts, RunAgent, shipped_agents
 
@@ -41,7 +41,7 @@ def compiled(name: str) -> CompiledRevision:
         )
         for agent in agents
     }
-    used = {task.agent for task in spec.tasks}
+    used = {task.agent for task in spec.tasks if task.agent is not None}
     held = {agent: snapshots[agent] for agent in used}
     return compile_revision(Revision(workflow=name, version=spec.version, spec=spec, agents=held))
 
@@ -60,9 +60,10 @@ def run_workflow(revision: CompiledRevision, run: Run, given: dict[str, Any]) ->
         bound = {parent: {"output": results[parent], "phase": "Completed"} for parent in revision.graph.parents[name]}
         value = task.templates.input.evaluate({"inputs": inputs, "tasks": bound})
         assert isinstance(value, dict)
-        assert violations(task.capability.input_schema, value) == []
-        results[name] = run(task.agent.name, value)
-        assert violations(task.capability.output_schema, results[name]) == []
+        agent, capability = task.worker
+        assert violations(capability.input_schema, value) == []
+        results[name] = run(agent.name, value)
+        assert violations(capability.output_schema, results[name]) == []
     ended = {name: {"output": output, "phase": "Completed"} for name, output in results.items()}
     results["outputs"] = revision.outputs.evaluate({"inputs": inputs, "tasks": ended})
     return results

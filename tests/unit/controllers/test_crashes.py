@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import pytest
 
 from controllers.cache import ObjectCache
 from controllers.executions import ExecutionController
+from controllers.namespaces import Namespaces
 from controllers.revisions import Revisions
 from controllers.settings import Settings
 from ossa.api.agent import AgentSpec
@@ -45,6 +47,10 @@ SETTINGS = Settings(
     agents_path=Path("agents"),
     namespace="ossa-system",
 )
+
+
+# Each life has its own, as the Lease gives it.
+EPOCHS = itertools.count(1)
 
 
 class Died(BaseException):
@@ -136,7 +142,14 @@ async def reconciler(config: KubeConfig, *, at: int | None = None, after: bool =
     """One life of the reconciler, with caches of its own."""
     async with MortalClient(config, at=at, after=after) as api:
         controller = ExecutionController(
-            api, SETTINGS, cache=ObjectCache(), workflows=ObjectCache(), revisions=Revisions(api)
+            api,
+            SETTINGS,
+            cache=ObjectCache(),
+            workflows=ObjectCache(),
+            revisions=Revisions(api),
+            namespaces=Namespaces(lambda _: None),
+            gone=lambda _: None,
+            epoch=next(EPOCHS),
         )
         tasks = [
             asyncio.create_task(list_and_watch(api, paths.ossa("executions"), {}, Events(controller))),

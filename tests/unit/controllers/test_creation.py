@@ -100,7 +100,7 @@ class World:
         )
         self.server = server
         self.store = store
-        self.creator = PodCreator(api, settings, store)
+        self.creator = PodCreator(api, settings, store, epoch=1)
         self.revision = revision()
 
     def want(self, attempt: int = 1) -> str:

@@ -62,7 +62,7 @@ def test_a_lost_task_waits_while_a_failure_waits_for_its_log() -> None:
     run.step()
     run.lose("b")
     assert run.fail("a", log=None).create == ()
-    assert run.phases() == {"a": "Running", "b": "Running", "after-a": "Pending", "after-b": "Pending"}
+    assert run.phases() == {"a": "Running", "b": "Retrying", "after-a": "Pending", "after-b": "Pending"}
     run.change(log_tails={run.status.tasks["a"].pod or "": ""})
     assert run.step().create == ()
     assert run.status.tasks["b"].reason == "PodLost"
@@ -257,8 +257,8 @@ def test_a_revision_that_is_gone_fails_the_execution() -> None:
 
 def test_the_tables_know_no_other_way() -> None:
     check_execution_transition("Pending", "Running")
-    check_task_transition("Running", "Running")
-    for source, target in (("Completed", "Running"), ("Failed", "Running"), ("Running", "Pending")):
+    check_task_transition("Running", "Retrying")
+    for source, target in (("Completed", "Running"), ("Failed", "Running"), ("Running", "Retrying")):
         with pytest.raises(IllegalTransition, match=f"from {source} to {target}"):
             check_execution_transition(source, target)  # type: ignore[arg-type]
     with pytest.raises(IllegalTransition):

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ossa.api.workflow import WorkflowSpec
+from ossa.engine.checks import workflow_problems
 from ossa.engine.expressions import CompileError
-from ossa.engine.graph import workflow_problems
 from ossa.engine.revision import Revision, compile_revision, revision_name
 from tests.unit.engine.world import agent, compiled, spec
 
@@ -68,7 +68,7 @@ def test_a_sound_workflow_has_no_problems() -> None:
         ([{"name": "a", "input": {"x": "${{ execution.id }}"}}], "spec.tasks[0].input.x: `execution` has no 'id'"),
         (
             [{"name": "a"}, {"name": "b", "input": {"x": "${{ tasks.a.outputs.x }}"}}],
-            "spec.tasks[1].input.x: a task has `output` and `phase`, not 'outputs'",
+            "spec.tasks[1].input.x: a task has `output`, `phase`, `error`, not 'outputs'",
         ),
     ],
 )

@@ -39,18 +39,18 @@ async def test_a_key_stands_in_it_once() -> None:
 
 async def test_lower_priority_goes_first_then_who_came_first() -> None:
     queue: KeyQueue[str] = KeyQueue()
-    queue.add("root", priority=1)
-    queue.add("successor", priority=0)
-    queue.add("other root", priority=1)
+    queue.add("root", priority=(1.0,))
+    queue.add("successor", priority=(0.0,))
+    queue.add("other root", priority=(1.0,))
     assert await drain(queue) == ["successor", "root", "other root"]
 
 
 async def test_the_best_of_several_priorities_holds() -> None:
     queue: KeyQueue[str] = KeyQueue()
-    queue.add("a", priority=1)
-    queue.add("b", priority=1)
-    queue.add("b", priority=0)
-    queue.add("b", priority=5)
+    queue.add("a", priority=(1.0,))
+    queue.add("b", priority=(1.0,))
+    queue.add("b", priority=(0.0,))
+    queue.add("b", priority=(5.0,))
     assert await drain(queue) == ["b", "a"]
 
 
@@ -58,8 +58,8 @@ async def test_added_while_worked_on_it_comes_again_and_only_afterwards() -> Non
     queue: KeyQueue[str] = KeyQueue()
     queue.add("a")
     key = await queue.take()
-    queue.add("a", priority=3)
-    queue.add("a", priority=2)
+    queue.add("a", priority=(3.0,))
+    queue.add("a", priority=(2.0,))
     assert await nothing_comes(queue)
     queue.done(key)
     assert await drain(queue) == ["a"]

@@ -1,0 +1,102 @@
+"""What is left to do for an execution that has ended: to say so, to take its pods away, and in the end itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from controllers.announce import announce
+from controllers.settings import Settings
+from controllers.working import Working
+from ossa.api.contract import LABEL_EXECUTION_UID, LABEL_MANAGED_BY, MANAGED_BY
+from ossa.engine.clock import from_text
+from ossa.engine.decide import decide
+from ossa.engine.decision import ending
+from ossa.engine.snapshot import Snapshot
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, Conflict, NotFound
+from ossa.kube.podstore import PodStore
+
+JSONObject = dict[str, Any]
+# How old an end may be for it to be announced again after a restart.
+TOLD_AGAIN = timedelta(minutes=10)
+
+
+class Cleaner:
+    """Looks after ended executions."""
+
+    def __init__(self, api: ApiClient, settings: Settings, pods: PodStore) -> None:
+        self._api = api
+        self._settings = settings
+        self._pods = pods
+
+    async def clean(self, held: Working, item: JSONObject) -> float | None:
+        """Does what is due, and says in how many seconds there is more to do."""
+        await self._tell_ending(held, item)
+        ended = held.status.completed_at
+        if ended is None:
+            return None
+        age = datetime.now(UTC) - from_text(ended)
+        ttl = held.execution.spec.ttl_seconds_after_finished
+        if ttl is not None and age >= timedelta(seconds=ttl):
+            await self._delete_execution(held)
+            return None
+        waits = [] if ttl is None else [ttl - age.total_seconds() + 1]
+        waits += await self._delete_pods(held, age)
+        return min(waits, default=None)
+
+    async def delete_pod(self, namespace: str, name: str) -> None:
+        """Deletes one pod, that may be gone already."""
+        try:
+            await self._api.delete(paths.core("pods", namespace, name))
+        except NotFound:
+            return
+
+    async def _tell_ending(self, held: Working, item: JSONObject) -> None:
+        """Says how it ended where a reconciler died between writing that and saying it."""
+        ended = held.status.completed_at
+        if held.told or ended is None:
+            return
+        if datetime.now(UTC) - from_text(ended) < TOLD_AGAIN:
+            event = ending(held.status)
+            await announce(self._api, item, kind=event.type, reason=event.reason, message=event.message)
+        held.told = True
+
+    async def _delete_execution(self, held: Working) -> None:
+        path = paths.ossa("executions", held.namespace, held.execution.metadata.name)
+        # Not a namesake that was made meanwhile, and not where its ttl was changed a moment ago.
+        same = {"preconditions": {"uid": held.uid, "resourceVersion": held.version}}
+        try:
+            await self._api.delete(path, body=same)
+        except (NotFound, Conflict):
+            return
+
+    async def _delete_pods(self, held: Working, age: timedelta) -> list[float]:
+        """Removes its pods in two batches: the good ones soon, the failed ones late.
+
+        What still runs (the write of the end was the last thing that a dying reconciler did) goes at once.
+        """
+        pods = self._pods.of(held.uid)
+        if not pods:
+            return []
+        for name in decide(Snapshot(held.execution, pods=pods), datetime.now(UTC)).delete:
+            await self.delete_pod(held.namespace, name)
+        waits: list[float] = []
+        for phase, keep in (
+            ("Succeeded", self._settings.keep_completed_pods),
+            ("Failed", self._settings.keep_failed_pods),
+        ):
+            if not any(pod.phase == phase for pod in pods.values()):
+                continue
+            left = keep - age.total_seconds()
+            if left > 0:
+                waits.append(left + 1)
+                continue
+            await self._api.delete(
+                paths.core("pods", held.namespace),
+                {
+                    "labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_EXECUTION_UID}={held.uid}",
+                    "fieldSelector": f"status.phase={phase}",
+                },
+            )
+        return waits

@@ -1,0 +1,133 @@
+"""Gathers all that a decision about an execution is made from."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from controllers.cache import Key, ObjectCache
+from controllers.children import Children
+from controllers.creation import PodCreator
+from controllers.limits import Limits
+from controllers.outages import OutageLog
+from controllers.revisions import Revisions
+from controllers.working import Working
+from ossa.api.artifact import ArtifactRef
+from ossa.api.contract import MAIN_CONTAINER
+from ossa.api.execution import Execution
+from ossa.engine.snapshot import Snapshot, Source, WorkflowView
+from ossa.engine.states import EXECUTION_TERMINAL
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, ApiError, NotFound
+from ossa.kube.podstore import PodStore
+from ossa.store.signing import Signer
+
+log = logging.getLogger(__name__)
+
+LOG_LINES = "20"
+LOG_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gatherer:
+    """What it looks at. `epoch` is the life of this reconciler."""
+
+    api: ApiClient
+    executions: ObjectCache
+    workflows: ObjectCache
+    revisions: Revisions
+    pods: PodStore
+    creator: PodCreator
+    children: Children
+    limits: Limits
+    outages: OutageLog
+    signer: Signer
+    epoch: int
+
+    async def snapshot(self, held: Working) -> Snapshot:
+        """Everything that is known of an execution and of the world around it."""
+        metadata, status, uid = held.execution.metadata, held.status, held.uid
+        view, source, name = None, None, status.revision
+        if status.phase == "Pending":
+            source = await self._source(held)
+            view = await self._workflow(Key(metadata.namespace, held.execution.spec.workflow))
+            chosen = view.revision if view is not None else None
+            name = source.revision if source is not None else chosen
+        return Snapshot(
+            execution=held.execution,
+            workflow=view,
+            revision=await self.revisions.load(metadata.namespace, name) if name is not None else None,
+            pods=self.pods.of(uid),
+            in_flight=self.pods.in_flight(uid) | self.children.in_flight(uid),
+            held=self.creator.held(uid),
+            refused={**self.creator.refused(uid), **self.children.refused(uid)},
+            outages=self.outages.outages,
+            issued=self._issued(metadata.namespace, uid),
+            epoch=self.epoch,
+            slots=self.limits.slots(uid, metadata.namespace),
+            held_locks=self.limits.held_locks(uid, metadata.namespace),
+            children=self.children.of(uid),
+            source=source,
+            depth=held.depth,
+        )
+
+    async def with_logs(self, snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
+        """The same with the last lines of the logs of some pods."""
+        tails = await asyncio.gather(*(self._log_tail(snapshot.execution.metadata.namespace, name) for name in names))
+        return replace(snapshot, log_tails={**snapshot.log_tails, **dict(zip(names, tails, strict=True))})
+
+    async def _workflow(self, key: Key) -> WorkflowView | None:
+        item = self.workflows.get(key)
+        if item is None:
+            # The watches of the kinds start at different moments: ask before saying that it is not there.
+            try:
+                item = await self.api.get(paths.ossa("workflows", key.namespace, key.name))
+            except NotFound:
+                return None
+        status = item.get("status") or {}
+        return WorkflowView(
+            phase=status.get("phase", "Draft"),
+            revision=status.get("revision"),
+            message=status.get("message"),
+            current=status.get("observedGeneration") == item["metadata"]["generation"],
+        )
+
+    async def _source(self, held: Working) -> Source | None:
+        """What spec.retryOf names."""
+        name, namespace = held.execution.spec.retry_of, held.namespace
+        if name is None:
+            return None
+        item = self.executions.get(Key(namespace, name))
+        if item is None:
+            try:
+                item = await self.api.get(paths.ossa("executions", namespace, name))
+            except NotFound:
+                return Source(f"there is no Execution {name!r} in this namespace")
+        found = Execution.model_validate(item)
+        if found.status.phase not in EXECUTION_TERMINAL or not found.status.revision:
+            why = "what has failed after it started can be resumed"
+            return Source(f"Execution {name!r} is {found.status.phase}; {why}")
+        return Source(
+            workflow=found.spec.workflow,
+            revision=found.status.revision,
+            inputs=found.status.inputs or {},
+            tasks=found.status.tasks,
+        )
+
+    def _issued(self, namespace: str, uid: str) -> Callable[[ArtifactRef, str], bool]:
+        def issued(reference: ArtifactRef, pod_uid: str) -> bool:
+            return self.signer.verify(reference, namespace=namespace, execution_uid=uid, pod_uid=pod_uid)
+
+        return issued
+
+    async def _log_tail(self, namespace: str, pod: str) -> str:
+        params = {"container": MAIN_CONTAINER, "tailLines": LOG_LINES}
+        try:
+            text = await self.api.text(paths.core("pods", namespace, pod, "log"), params)
+        except ApiError as error:
+            # A container that never started and a node that is gone have none: neither may hold up the verdict.
+            log.info("no log", extra={"pod": pod, "error": str(error)})
+            return ""
+        return text[-LOG_BYTES:]

@@ -1,0 +1,149 @@
+"""How many pods may run, and who holds which lock: shared by all executions, derived from their statuses.
+
+Nothing is stored: a lock is held by a unit that runs, so that it can neither leak nor be lost in a restart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ossa.api.execution import TaskStatus
+from ossa.engine.snapshot import PodView
+from ossa.engine.units import active_units
+
+
+@dataclass(slots=True)
+class _Share:
+    """What one execution takes of what is shared."""
+
+    namespace: str
+    pods: int = 0
+    locks: Counter[str] = field(default_factory=Counter)
+
+
+class Limits:
+    """For one event loop. `wake` is told of an execution for which there may be room now."""
+
+    def __init__(self, *, most: int, namespace_most: Callable[[str], int | None], wake: Callable[[str], None]) -> None:
+        self._most = most
+        self._namespace_most = namespace_most
+        self._wake = wake
+        self._shares: dict[str, _Share] = {}
+        self._pods: Counter[str] = Counter()  # by namespace
+        self._locks: dict[str, Counter[str]] = defaultdict(Counter)  # likewise
+        self._starving: dict[str, tuple[float, ...]] = {}
+        self._waiting: dict[str, frozenset[tuple[str, str]]] = {}
+
+    def seed(self, uid: str, namespace: str, tasks: Mapping[str, TaskStatus], pods: Iterable[PodView]) -> None:
+        """What a reconciler that starts finds: units that the status says run, and pods that it does not know of."""
+        held: dict[tuple[str, int], tuple[str, ...]] = {
+            (unit.task, unit.index or 0): tuple(status.locks or ())
+            for unit, status in active_units(tasks)
+            if status.phase == "Running"
+        }
+        held |= {(pod.task, pod.index): pod.locks for pod in pods if not pod.ended and not pod.deleting}
+        self._put(uid, _Share(namespace, len(held), Counter(name for names in held.values() for name in names)))
+
+    def update(self, uid: str, namespace: str, tasks: Mapping[str, TaskStatus]) -> None:
+        """What an execution takes by now; whoever waits for what it gave back is woken."""
+        running = [status for _, status in active_units(tasks) if status.phase == "Running"]
+        locks = Counter(name for status in running for name in status.locks or ())
+        self._put(uid, _Share(namespace, len(running), locks))
+
+    def forget(self, uid: str) -> None:
+        """The execution has ended or is gone."""
+        self._starving.pop(uid, None)
+        self._waiting.pop(uid, None)
+        share = self._shares.get(uid)
+        if share is not None:
+            self._put(uid, _Share(share.namespace))
+            del self._shares[uid]
+
+    def slots(self, uid: str, namespace: str) -> int | None:
+        """How many pods an execution may start now. Where others wait too, one at a time."""
+        free = self._free(namespace)
+        if free is None:
+            return None
+        others = any(other != uid for other in self._starving)
+        return max(0, min(free, 1) if others else free)
+
+    def held_locks(self, uid: str, namespace: str) -> dict[str, int]:
+        """How many holders the locks of a namespace have in other executions."""
+        held = self._locks[namespace]
+        share = self._shares.get(uid)
+        return dict(held - share.locks if share is not None else held)
+
+    def waits(self, uid: str, namespace: str, *, starved: bool, rank: tuple[float, ...], locks: frozenset[str]) -> None:
+        """What an execution waits for after a decision; lower `rank` goes first among the starved."""
+        if starved:
+            self._starving[uid] = rank
+        else:
+            self._starving.pop(uid, None)
+        if locks:
+            self._waiting[uid] = frozenset((namespace, name) for name in locks)
+        else:
+            self._waiting.pop(uid, None)
+        if starved and self._free(namespace) != 0:
+            self._feed()
+
+    @property
+    def starving(self) -> int:
+        """How many executions wait for room."""
+        return len(self._starving)
+
+    @property
+    def waiting_for_locks(self) -> int:
+        """How many executions wait for a lock."""
+        return len(self._waiting)
+
+    @property
+    def locks_held(self) -> int:
+        """How many locks are held, each holder counted."""
+        return sum(held.total() for held in self._locks.values())
+
+    def _free(self, namespace: str) -> int | None:
+        """Pods that may still start in a namespace; None where there is no limit."""
+        most = self._namespace_most(namespace)
+        free = [] if most is None else [most - self._pods[namespace]]
+        if self._most:
+            free.append(self._most - self._pods.total())
+        return max(0, min(free)) if free else None
+
+    def _put(self, uid: str, share: _Share) -> None:
+        before = self._shares.get(uid)
+        self._shares[uid] = share
+        self._pods[share.namespace] += share.pods - (before.pods if before is not None else 0)
+        if share.locks:
+            self._locks[share.namespace].update(share.locks)
+        if before is None:
+            return
+        if before.locks:
+            self._locks[share.namespace].subtract(before.locks)
+        if share.pods < before.pods and self._starving:
+            self._feed()
+        released = {(share.namespace, name) for name in before.locks if share.locks[name] < before.locks[name]}
+        if released:
+            for other in [other for other, wanted in self._waiting.items() if wanted & released]:
+                self._wake(other)
+
+    def _feed(self) -> None:
+        """Wakes those that wait for room, as many as there may be room for, by rank and by how much each has."""
+
+        def place(uid: str) -> tuple[float, ...]:
+            rank = self._starving[uid]
+            return (*rank[:1], float(self._running(uid)), *rank[1:])
+
+        order = sorted(self._starving, key=place)
+        room: dict[str, int] = defaultdict(int)
+        for uid in order:
+            share = self._shares.get(uid)
+            free = self._free(share.namespace) if share is not None else None
+            if share is not None and (free is None or room[share.namespace] < free):
+                room[share.namespace] += 1
+                self._wake(uid)
+
+    def _running(self, uid: str) -> int:
+        share = self._shares.get(uid)
+        return share.pods if share is not None else 0

@@ -1,0 +1,88 @@
+"""Executions as this process knows them: what the API server holds, and the status that has been decided since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ossa.api.contract import ANNOTATION_DEPTH
+from ossa.api.execution import Execution, ExecutionStatus
+from ossa.engine.states import EXECUTION_TERMINAL
+
+JSONObject = dict[str, Any]
+# Seconds that a change of the status may wait for others to be written with it; of a large one.
+WRITE_DELAY, LARGE_WRITE_DELAY = 0.5, 1.0
+# Tasks and active items from which on a status is large.
+LARGE = 50
+
+
+@dataclass(slots=True)
+class Working:
+    """One execution. `execution.status` is what has been decided; `due` is set where it is not written yet."""
+
+    execution: Execution
+    version: str
+    due: float | None = None  # monotonic
+    told: bool = field(default=False)  # its end was announced
+
+    @classmethod
+    def of(cls, item: JSONObject) -> Working:
+        """As the API server has it."""
+        return cls(Execution.model_validate(item), str(item["metadata"]["resourceVersion"]))
+
+    @property
+    def uid(self) -> str:
+        """The key of the queue: names come again, UIDs do not."""
+        return self.execution.metadata.uid
+
+    @property
+    def namespace(self) -> str:
+        """Where it lives."""
+        return self.execution.metadata.namespace
+
+    @property
+    def status(self) -> ExecutionStatus:
+        """What has been decided."""
+        return self.execution.status
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, and that is written."""
+        return self.status.phase in EXECUTION_TERMINAL and self.due is None
+
+    @property
+    def depth(self) -> int:
+        """How many Executions it is a child of, one of the other."""
+        text = self.execution.metadata.annotations.get(ANNOTATION_DEPTH, "0")
+        return int(text) if text.isdecimal() else 0
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """Where not all can go on: those of higher priority first, then the older ones."""
+        return (-float(self.execution.spec.priority), *_digits(self.execution.metadata.creation_timestamp))
+
+    def refresh(self, item: JSONObject) -> None:
+        """Takes metadata and spec of a newer object; the status is ours alone."""
+        version = str(item["metadata"]["resourceVersion"])
+        if version == self.version:
+            return
+        fresh = Execution.model_validate({**item, "status": {}})
+        self.execution = fresh.model_copy(update={"status": self.status})
+        self.version = version
+
+    def decided(self, status: ExecutionStatus, due: float | None) -> None:
+        """Keeps a decision that is to be written at `due`, or was."""
+        if status is not self.status:
+            self.execution = self.execution.model_copy(update={"status": status})
+        self.due = due
+
+    def write_delay(self) -> float:
+        """How long a change may wait."""
+        tasks = self.status.tasks
+        size = len(tasks) + sum(len(task.items.active) + task.items.total for task in tasks.values() if task.items)
+        return LARGE_WRITE_DELAY if size > LARGE else WRITE_DELAY
+
+
+def _digits(timestamp: str) -> tuple[float, ...]:
+    digits = "".join(char for char in timestamp if char.isdecimal())
+    return (float(digits or 0),)

@@ -1,0 +1,207 @@
+"""Which units start now: what they depend on, limits, locks and priorities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ossa.api.base import JSONObject
+from ossa.api.execution import AttemptStatus, TaskStatus
+from ossa.engine.clock import from_text
+from ossa.engine.graph import Graph
+from ossa.engine.observe import adopt_unit, is_failing, is_handled
+from ossa.engine.revision import CompiledRevision
+from ossa.engine.start import Bindings, CannotStart, Skip, build_input, check_condition, items_of, lock_names
+from ossa.engine.states import TASK_TERMINAL
+from ossa.engine.turn import Turn
+from ossa.engine.units import Unit, held_locks
+
+# How deep workflows may run workflows.
+MAX_NESTED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A unit that could start."""
+
+    unit: Unit
+    input: JSONObject
+    locks: tuple[str, ...]
+
+
+class Advance:
+    """One look at what can start of the tasks of a graph."""
+
+    def __init__(self, turn: Turn, revision: CompiledRevision, graph: Graph, bindings: Bindings) -> None:
+        self._turn = turn
+        self._revision = revision
+        self._graph = graph
+        self._bindings = bindings
+        self._limit = revision.revision.spec.parallelism
+        self._fail_fast = revision.revision.spec.fail_fast and graph is revision.graph
+        self._runs = turn.running()
+        self._held = dict(turn.snapshot.held_locks)
+        for name, count in held_locks(turn.tasks).items():
+            self._held[name] = self._held.get(name, 0) + count
+
+    def run(self) -> None:
+        """Starts what can start. Nothing does where one of them cannot, and nothing is to start after a failure."""
+        if self._is_over():
+            return
+        waiting = [name for name in self._graph.order if self._look_at(name)]
+        if self._is_over():
+            return
+        ready = list(self._ready(waiting))
+        if self._is_over():
+            return
+        for one in ready:
+            self._start(one)
+
+    def _is_over(self) -> bool:
+        return self._fail_fast and is_failing(self._turn, self._revision)
+
+    def _look_at(self, name: str) -> bool:
+        """Whether a unit of the task may start, as far as its dependencies are concerned."""
+        turn, task = self._turn, self._turn.tasks[name]
+        if task.phase in TASK_TERMINAL:
+            return False
+        if task.phase != "Pending":
+            return True
+        if any(turn.tasks[parent].phase not in TASK_TERMINAL for parent in self._graph.parents[name]):
+            return False
+        for parent in sorted(self._graph.needs[name]):
+            why = self._unmet(parent)
+            if why is not None:
+                turn.ledger.skip(name, f"task {parent!r}, on which it depends, {why}")
+                return False
+        compiled = self._revision.tasks[name]
+        match check_condition(compiled, self._bindings, turn.tasks):
+            case Skip(message):
+                turn.ledger.skip(name, message)
+                return False
+            case CannotStart() as failure:
+                self._fail(Unit(name), failure)
+                return False
+        return compiled.spec.for_each is None or self._expand(name)
+
+    def _unmet(self, parent: str) -> str | None:
+        task, spec = self._turn.tasks[parent], self._revision.tasks[parent].spec
+        if task.phase == "Skipped" and spec.default_output is None:
+            return "was skipped"
+        if task.phase == "Failed" and not spec.continue_on_error:
+            return "failed"
+        return None
+
+    def _expand(self, name: str) -> bool:
+        turn = self._turn
+        found = items_of(self._revision.tasks[name], self._bindings, turn.tasks)
+        if isinstance(found, CannotStart):
+            self._fail(Unit(name), found)
+            return False
+        turn.ledger.expand(name, len(found))
+        if not found:
+            turn.ledger.end_group(name)
+            return False
+        for pod in sorted(turn.snapshot.pods.values(), key=lambda pod: (pod.index, -pod.attempt)):
+            if pod.task == name:
+                adopt_unit(turn, Unit(name, pod.index), pod)
+        for child in sorted(turn.snapshot.children.values(), key=lambda child: (child.index, -child.attempt)):
+            if child.task == name:
+                adopt_unit(turn, Unit(name, child.index), child)
+        return True
+
+    def _ready(self, names: list[str]) -> Iterator[_Ready]:
+        """Units that may start now, those of higher priority first; those that cannot are failed."""
+        order = {name: place for place, name in enumerate(self._graph.order)}
+        for name in sorted(names, key=lambda name: (-self._revision.tasks[name].spec.priority, order[name])):
+            task = self._turn.tasks[name]
+            units = self._items(name, task) if task.items is not None else self._single(name, task)
+            for unit, values in units:
+                built = self._build(unit, values)
+                if built is not None:
+                    yield built
+
+    def _single(self, name: str, task: TaskStatus) -> Iterator[tuple[Unit, JSONObject]]:
+        if task.phase == "Pending" or (task.phase == "Retrying" and self._is_due(task)):
+            yield Unit(name), {}
+
+    def _items(self, name: str, task: TaskStatus) -> Iterator[tuple[Unit, JSONObject]]:
+        items, spec = task.items, self._revision.tasks[name].spec
+        if items is None or spec.for_each is None:
+            return
+        if items.failed and not spec.continue_on_error:
+            # Nothing new; what waits to be tried again is not.
+            for index, item in items.active.items():
+                if item.phase == "Retrying":
+                    self._give_up(Unit(name, int(index)), item)
+            return
+        due = [int(index) for index, item in items.active.items() if item.phase == "Retrying" and self._is_due(item)]
+        running = sum(item.phase == "Running" for item in items.active.values())
+        # Those that wait to be tried again keep their place: items start in order, and few are out at once.
+        room = max(0, spec.for_each.parallelism - len(items.active))
+        fresh = range(items.started, min(items.total, items.started + room))
+        chosen = [*sorted(due)[: max(0, spec.for_each.parallelism - running)], *fresh]
+        if not chosen:
+            return
+        values = items_of(self._revision.tasks[name], self._bindings, self._turn.tasks)
+        if isinstance(values, CannotStart):
+            return
+        for index in chosen:
+            yield Unit(name, index), {"item": values[index], "index": index}
+
+    def _give_up(self, unit: Unit, item: AttemptStatus) -> None:
+        message = f"{item.message or 'it failed'}; it is not tried again, because another item failed"
+        failure = CannotStart(item.reason or "PodLost", message)
+        self._turn.fail_unit(unit, failure, handled=is_handled(self._revision, unit.task))
+
+    def _is_due(self, status: AttemptStatus) -> bool:
+        if status.retry_at is None:
+            return True
+        at = from_text(status.retry_at)
+        if at > self._turn.now:
+            self._turn.wake(at)
+            return False
+        return True
+
+    def _build(self, unit: Unit, values: JSONObject) -> _Ready | None:
+        compiled = self._revision.tasks[unit.task]
+        locks = lock_names(compiled, self._bindings, self._turn.tasks, **values)
+        if isinstance(locks, CannotStart):
+            self._fail(unit, locks)
+            return None
+        held = build_input(compiled, self._bindings, self._turn.tasks, **values)
+        if isinstance(held, CannotStart):
+            self._fail(unit, held)
+            return None
+        if compiled.agent is None and self._turn.snapshot.depth >= MAX_NESTED:
+            text = f"Executions are nested {MAX_NESTED} deep, and no deeper: does the workflow run itself?"
+            self._fail(unit, CannotStart("InvalidInput", text))
+            return None
+        return _Ready(unit, held.input, locks)
+
+    def _fail(self, unit: Unit, failure: CannotStart) -> None:
+        self._turn.fail_unit(unit, failure, handled=is_handled(self._revision, unit.task))
+
+    def _start(self, one: _Ready) -> None:
+        turn, compiled = self._turn, self._revision.tasks[one.unit.task]
+        if self._limit is not None and self._runs >= self._limit:
+            return
+        limits = {name: lock.limit for name, lock in zip(one.locks, compiled.spec.locks, strict=True)}
+        taken = [name for name in one.locks if self._held.get(name, 0) >= limits[name]]
+        if taken:
+            turn.wants.update(taken)
+            if one.unit.index is None:
+                turn.ledger.set_unit(one.unit, message=f"waiting for the lock {taken[0]!r}")
+            return
+        if compiled.agent is not None and turn.slots is not None:
+            if turn.slots <= 0:
+                turn.starved = True
+                return
+            turn.slots -= 1
+        self._runs += 1
+        for name in one.locks:
+            self._held[name] = self._held.get(name, 0) + 1
+        if compiled.spec.workflow is not None:
+            turn.start_child(one.unit, one.input, one.locks, workflow=compiled.spec.workflow)
+        else:
+            turn.start_unit(one.unit, one.input, one.locks)

@@ -1,0 +1,167 @@
+"""How an Execution ends: well, badly, by another attempt, or because it is told to."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ossa.api.execution import Reason, TaskStatus
+from ossa.engine.advance import Advance
+from ossa.engine.clock import duration_text, from_text, to_exact_text
+from ossa.engine.decision import ChildChange
+from ossa.engine.expressions import EvalError
+from ossa.engine.observe import MAX_LOST, is_failing, is_handled
+from ossa.engine.ranges import parse_ranges
+from ossa.engine.retrying import pause
+from ossa.engine.revision import CompiledRevision
+from ossa.engine.start import Bindings, CannotStart, forged_references
+from ossa.engine.turn import Turn
+from ossa.engine.units import active_units
+from ossa.engine.values import shorten
+
+# What another attempt of the same Execution cannot mend.
+_HOPELESS = frozenset({"InvalidRevision"})
+
+
+def stop_if_asked(turn: Turn, revision: CompiledRevision) -> None:
+    """Ends all that runs where it is cancelled or out of time; `finally` then runs."""
+    if turn.stopped or turn.all_ended(revision.graph.order):
+        return
+    if turn.snapshot.execution.spec.cancel:
+        stop(turn, revision.graph.order, "Cancelled", "cancelled: spec.cancel is true")
+        return
+    limit, started = revision.timeout, turn.get("started_at")
+    if limit is None or started is None:
+        return
+    deadline = from_text(started) + limit + timedelta(seconds=1)
+    if turn.now < deadline:
+        turn.wake(deadline)
+        return
+    text = f"it ran longer than spec.timeout of its workflow, {duration_text(limit)}"
+    stop(turn, revision.graph.order, "Timeout", text)
+
+
+def stop(turn: Turn, names: tuple[str, ...], reason: Reason, message: str) -> None:
+    """Ends tasks: what runs has failed, what has not started will not."""
+    turn.set(error=turn.error(CannotStart(reason, message), unit=None))
+    wanted = set(names)
+    for unit, status in list(active_units(turn.tasks)):
+        if unit.task in wanted and status.pod is not None and status.pod in turn.snapshot.children:
+            turn.change_child(ChildChange(status.pod, cancel=True))
+    for name in names:
+        phase = turn.tasks[name].phase
+        if phase in ("Running", "Retrying"):
+            turn.ledger.stop(name, reason, f"stopped: {message}")
+        elif phase == "Pending":
+            turn.ledger.skip(name, f"not started: {message}")
+
+
+def settle(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> None:
+    """Ends the Execution where nothing is left to do, after `finally`."""
+    if not _main_is_over(turn, revision):
+        return
+    outputs = None
+    if turn.get("error") is None and not is_failing(turn, revision):
+        outputs = _outputs(turn, revision, bindings)
+    if turn.get("error") is not None and not turn.stopped and _try_again(turn, revision):
+        return
+    if revision.final.order and not _finally_is_over(turn, revision, bindings):
+        return
+    if turn.get("error") is not None:
+        turn.finish("Failed")
+    else:
+        turn.finish("Completed", outputs=outputs)
+
+
+def reset_for_retry(turn: Turn, revision: CompiledRevision) -> None:
+    """Another attempt of the Execution: what is Completed is kept, what failed or was skipped begins anew."""
+    for name in revision.graph.order:
+        task = turn.tasks[name]
+        if task.phase == "Skipped":
+            turn.ledger.put(name, TaskStatus())
+        elif task.phase == "Failed" and not is_handled(revision, name):
+            turn.ledger.put(name, _anew(task, revision, name, turn.get("attempt")))
+    turn.set(attempt=turn.get("attempt") + 1, error=None, retry_at=None, message=None)
+
+
+def _anew(task: TaskStatus, revision: CompiledRevision, name: str, round_: int) -> TaskStatus:
+    """A failed task as it begins anew. Numbers of attempts go on: a handler takes them for its idempotency key."""
+    if task.items is None:
+        return TaskStatus(attempt=task.attempt, earlier=task.attempt)
+    retry = revision.tasks[name].spec.retry
+    most = ((retry.max_attempts if retry is not None else 1) + MAX_LOST) * round_
+    again = TaskStatus(phase="Retrying", attempt=most, earlier=most)
+    active = {str(index): again for index in sorted(parse_ranges(task.items.failed))}
+    items = task.items.model_copy(update={"failed": "", "errors": {}, "active": active})
+    return TaskStatus(phase="Running", started_at=task.started_at, items=items)
+
+
+def _main_is_over(turn: Turn, revision: CompiledRevision) -> bool:
+    names = revision.graph.order
+    if turn.all_ended(names):
+        return True
+    stuck = is_failing(turn, revision) and revision.revision.spec.fail_fast
+    if not stuck or turn.running(names):
+        return False
+    error = turn.get("error")
+    because = f"task {error.task!r} failed" if error is not None and error.task else "the Execution failed"
+    for name in names:
+        task = turn.tasks[name]
+        if task.phase == "Pending":
+            turn.ledger.skip(name, f"not started: {because}")
+        elif task.phase in ("Running", "Retrying"):
+            why = f"{task.message or 'it was to be tried again'}; it was not, because {because}"
+            turn.ledger.stop(name, task.reason or "PodLost", why)
+    return True
+
+
+def _finally_is_over(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> bool:
+    """Starts what can start of `finally`, and whether all of it has ended."""
+    error = turn.get("error")
+    scope = bindings.with_roots(
+        status="Completed" if error is None else "Failed",
+        error=None if error is None else {key: value for key, value in error.to_json().items() if key != "logTail"},
+    )
+    Advance(turn, revision, revision.final, scope).run()
+    return turn.all_ended(revision.final.order)
+
+
+def _outputs(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> object:
+    template = revision.outputs
+    try:
+        outputs = template.evaluate(bindings.of(template.tasks, turn.tasks))
+    except EvalError as error:
+        failure = CannotStart("EvalError", _outputs_hint(str(error), turn, template.tasks))
+        turn.set(error=turn.error(failure, unit=None))
+        return None
+    if forged_references(outputs, template, turn.tasks):
+        failure = CannotStart("EvalError", "spec.outputs: they hold an artifact reference that no task gave")
+        turn.set(error=turn.error(failure, unit=None))
+        return None
+    return outputs
+
+
+def _outputs_hint(message: str, turn: Turn, tasks: frozenset[str]) -> str:
+    skipped = sorted(name for name in tasks if turn.tasks[name].phase == "Skipped")
+    if not skipped:
+        return message
+    name = skipped[0]
+    return f"{message}; task {name!r} was skipped and has no output: ask has(tasks[{name!r}].output.FIELD) first"
+
+
+def _try_again(turn: Turn, revision: CompiledRevision) -> bool:
+    """Takes a failed Execution to Retrying, where its workflow allows another attempt."""
+    policy, attempt, error = revision.revision.spec.retry, turn.get("attempt"), turn.get("error")
+    if policy is None or attempt >= policy.max_attempts or error.reason in _HOPELESS:
+        return False
+    if any(turn.tasks[name].phase != "Pending" for name in revision.final.order):
+        return False  # `finally` has begun: it is over
+    at = turn.now + pause(policy.backoff, attempt, f"{turn.snapshot.execution.metadata.uid}/{attempt}")
+    turn.set(phase="Failed")
+    turn.set(
+        phase="Retrying",
+        retry_at=to_exact_text(at),
+        message=shorten(f"attempt {attempt} of {policy.max_attempts} failed: {error.message}", 1024),
+    )
+    turn.announce("Warning", "Retrying", f"Attempt {attempt} of {policy.max_attempts} failed: {error.message}")
+    turn.wake(at)
+    return True
