@@ -11,6 +11,7 @@ import heapq
 import itertools
 import time
 from collections.abc import Hashable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -72,10 +73,10 @@ class KeyQueue(Generic[Key]):
                     return key
             self._changed.clear()
             pause = self._later[0][0] - time.monotonic() if self._later else None
-            try:
-                await asyncio.wait_for(self._changed.wait(), pause)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
 
     def done(self, key: Key) -> None:
         """Ends the work on `key`."""
