@@ -52,11 +52,12 @@ PRIORITY_POD, PRIORITY_OBJECT = 0, 1
 class ExecutionController:
     """Takes executions through their state machine. Keys are UIDs: names come again, UIDs do not."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by name
         self,
         api: ApiClient,
         settings: Settings,
         *,
+        epoch: int,
         cache: ObjectCache,
         workflows: ObjectCache,
         revisions: Revisions,
@@ -72,7 +73,7 @@ class ExecutionController:
         self.loop: Loop[str] = Loop("Execution", self.reconcile)
         self.pods = PodStore(self.pods_changed)
         self.outages = OutageLog(self.all_changed)
-        self._creator = PodCreator(api, settings, self.pods)
+        self._creator = PodCreator(api, settings, self.pods, epoch=epoch)
 
     def register(self, registry: kopf.OperatorRegistry) -> None:
         """The kopf handler: keep the object, queue its key."""

@@ -25,14 +25,13 @@ from ossa.kube.watch import list_and_watch
 class Platform:
     """The reconciler: three controllers, the watch of pods, the watch of the artifact service."""
 
-    def __init__(self, config: KubeConfig, settings: Settings) -> None:
+    def __init__(self, config: KubeConfig, settings: Settings, *, epoch: int, metrics: Metrics) -> None:
         self._settings = settings
-        self.metrics = Metrics()
-        self._api = ApiClient(config, observe=self.metrics.request)
+        self._api = ApiClient(config, observe=metrics.request)
         agents, workflows, executions = ObjectCache(), ObjectCache(), ObjectCache()
         revisions = Revisions(self._api)
         self.executions = ExecutionController(
-            self._api, settings, cache=executions, workflows=workflows, revisions=revisions
+            self._api, settings, epoch=epoch, cache=executions, workflows=workflows, revisions=revisions
         )
         self.workflows = WorkflowController(
             self._api,
@@ -48,7 +47,7 @@ class Platform:
             Followed("workflows", workflows, self.workflows.seen),
             Followed("executions", executions, self.executions.seen),
         )
-        self.metrics.follow(self.agents.loop, self.workflows.loop, self.executions.loop)
+        metrics.follow(self.agents.loop, self.workflows.loop, self.executions.loop)
 
     def _agent_changed(self, agent: Key) -> None:
         self.workflows.agent_changed(agent)

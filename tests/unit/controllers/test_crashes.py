@@ -136,7 +136,7 @@ async def reconciler(config: KubeConfig, *, at: int | None = None, after: bool =
     """One life of the reconciler, with caches of its own."""
     async with MortalClient(config, at=at, after=after) as api:
         controller = ExecutionController(
-            api, SETTINGS, cache=ObjectCache(), workflows=ObjectCache(), revisions=Revisions(api)
+            api, SETTINGS, epoch=1, cache=ObjectCache(), workflows=ObjectCache(), revisions=Revisions(api)
         )
         tasks = [
             asyncio.create_task(list_and_watch(api, paths.ossa("executions"), {}, Events(controller))),
