@@ -34,6 +34,7 @@ class Pace:
 
 
 PACE = Pace()
+BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 class Step(Enum):
@@ -106,9 +107,9 @@ def decide(seen: Seen, held: Held | None, *, identity: str, now: float, pace: Pa
 def first_epoch(at: datetime) -> int:
     """The epoch of a Lease that is made from nothing: above all that one deleted before it may have had.
 
-    Minutes since 1970: nobody acquires more often than that for long, and 32 bits hold it.
+    Seconds since `BEGINNING`: nobody acquires more often than that for long, and 31 bits hold it until 2088.
     """
-    return int(at.timestamp()) // 60
+    return int((at - BEGINNING).total_seconds())
 
 
 # --- the objects ---

@@ -117,7 +117,7 @@ async def test_the_first_one_makes_the_lease_and_renews_it() -> None:
     async with served() as (server, stand):
         candidate = stand("a")
         epoch = await candidate.leads()
-        assert abs(epoch - first_epoch(datetime.now(UTC))) <= 1
+        assert 0 <= first_epoch(datetime.now(UTC)) - epoch <= 3
         first = server.spec
         assert (first["holderIdentity"], first["leaseTransitions"]) == ("a", epoch)
         assert first["leaseDurationSeconds"] == 1
@@ -198,9 +198,10 @@ async def test_a_lease_that_is_deleted_ends_it_and_a_new_one_is_above_it() -> No
     async with served() as (server, stand):
         candidate = stand("a")
         server_epoch = await candidate.leads()
+        await asyncio.sleep(1.0)  # epochs of new Leases count seconds
         server.remove(LEASE)
         assert "is another's: None" in await candidate.ended(within=0.5)
-        assert await stand("b").leads() >= server_epoch
+        assert await stand("b").leads() > server_epoch
 
 
 async def test_a_lost_answer_to_the_acquisition_is_another_epoch() -> None:
