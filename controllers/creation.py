@@ -21,6 +21,8 @@ from ossa.kube.podstore import PodStore
 log = logging.getLogger(__name__)
 
 JSONObject = dict[str, Any]
+# In the API server's words when the policy of that name refuses.
+EPOCH_POLICY = "ValidatingAdmissionPolicy 'ossa-epoch'"
 # Seconds that a missing service account is waited for.
 ACCOUNT_GRACE = 20.0
 # Seconds between two attempts to create a pod that is held up: half of the time that it has been, within these.
@@ -41,7 +43,7 @@ class PodCreator:
     def __init__(self, api: ApiClient, settings: Settings, pods: PodStore, *, epoch: int) -> None:
         self._api = api
         self._pods = pods
-        self._settings = PodSettings(artifacts_url=settings.artifacts_url)
+        self._settings = PodSettings(artifacts_url=settings.artifacts_url, epoch=epoch)
         self._wanted: dict[str, dict[str, PodRequest]] = defaultdict(dict)
         self._refused: dict[str, dict[str, str]] = defaultdict(dict)
         self._held: dict[str, dict[str, _Held]] = defaultdict(dict)
@@ -120,12 +122,17 @@ class PodCreator:
         self._wanted[execution].pop(name, None)
 
     def _holds(self, execution: str, name: str, error: ApiError) -> bool:
-        """Room in a quota may come; the service account of a new namespace comes within a second or two."""
+        """Room in a quota may come; the service account of a new namespace comes within a second or two.
+
+        Where the epoch is refused, either the API server does not know the newest one yet, or this process is about to
+        end: neither is the task's fault.
+        """
         now = time.monotonic()
         before = self._held[execution].get(name)
         since = before.since if before is not None else now
         young_account = "error looking up service account" in error.message and now - since < ACCOUNT_GRACE
-        if not young_account and "exceeded quota" not in error.message:
+        passing = any(words in error.message for words in ("exceeded quota", EPOCH_POLICY))
+        if not young_account and not passing:
             return False
         self._held[execution][name] = _Held(error.message, since)
         return True

@@ -60,7 +60,7 @@ class ExecutionController:
         revisions: Revisions,
         namespaces: Namespaces,
         gone: Callable[[JSONObject], None],
-        epoch: int = 0,
+        epoch: int,
     ) -> None:
         self._api = api
         self._cache = cache

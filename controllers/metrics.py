@@ -29,6 +29,10 @@ class Metrics:
             buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
             registry=self.registry,
         )
+        self._leader = Gauge("ossa_leader", "1 in the process that leads, 0 in one that waits.", registry=self.registry)
+        self._epoch = Gauge(
+            "ossa_leader_epoch", "The epoch that this process leads under; 0 while it waits.", registry=self.registry
+        )
         self._depth = Gauge("ossa_queue_depth", "Keys that wait to be reconciled.", ["kind"], registry=self.registry)
 
     def request(self, verb: str, code: int, seconds: float) -> None:
@@ -40,6 +44,11 @@ class Metrics:
         """Shows the queues of these loops."""
         for loop in loops:
             self._depth.labels(loop.kind).set_function(partial(_depth, loop))
+
+    def leads(self, epoch: int) -> None:
+        """This process leads from now on until it ends."""
+        self._leader.set(1)
+        self._epoch.set(epoch)
 
     def serve(self, port: int) -> None:
         """Starts the server of /metrics in a thread of its own."""

@@ -26,10 +26,9 @@ from ossa.kube.watch import list_and_watch
 class Platform:
     """The reconciler: three controllers, the watch of pods, the watch of the artifact service."""
 
-    def __init__(self, config: KubeConfig, settings: Settings) -> None:
+    def __init__(self, config: KubeConfig, settings: Settings, *, epoch: int, metrics: Metrics) -> None:
         self._settings = settings
-        self.metrics = Metrics()
-        self._api = ApiClient(config, observe=self.metrics.request)
+        self._api = ApiClient(config, observe=metrics.request)
         agents, workflows, executions = ObjectCache(), ObjectCache(), ObjectCache()
         revisions = Revisions(self._api)
         self.collector = RevisionCollector(self._api, workflows=workflows, executions=executions, revisions=revisions)
@@ -37,6 +36,7 @@ class Platform:
         self.executions = ExecutionController(
             self._api,
             settings,
+            epoch=epoch,
             cache=executions,
             workflows=workflows,
             revisions=revisions,
@@ -57,7 +57,7 @@ class Platform:
             Followed("workflows", workflows, self.workflows.seen),
             Followed("executions", executions, self.executions.seen),
         )
-        self.metrics.follow(self.agents.loop, self.workflows.loop, self.executions.loop)
+        metrics.follow(self.agents.loop, self.workflows.loop, self.executions.loop)
 
     def _agent_changed(self, agent: Key) -> None:
         self.workflows.agent_changed(agent)

@@ -1,7 +1,7 @@
 """`make dev`: the reconciler from the checkout against the cluster of `make up`, started again at each change.
 
-The reconciler in the cluster is scaled down meanwhile. The one here has the same service account, so it may do no more
-than the one that is shipped.
+The reconcilers in the cluster are scaled down meanwhile, and the one here takes their Lease. It has the same service
+account, so it may do no more than the one that is shipped.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ossa.kube.elector import EXIT_LOST
+
 REPO = Path(__file__).resolve().parents[1]
 DEV = REPO / ".dev" / "run"
 NAMESPACE, DEPLOYMENT, ACCOUNT = "ossa-system", "ossa-reconciler", "ossa-reconciler"
 WATCHED = ("ossa", "controllers", "operator", "agents")
+REPLICAS = 2
 TOKEN_LIFE = "12h"  # noqa: S105 - a duration
 
 
@@ -85,14 +88,15 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def scaled_down() -> Iterator[None]:
-    """Without the reconciler in the cluster."""
+    """Without the reconcilers in the cluster."""
+    replicas = read("deployment", DEPLOYMENT)["spec"]["replicas"] or REPLICAS  # 0: left so by a run that was killed
     kubectl("-n", NAMESPACE, "scale", "deployment", DEPLOYMENT, "--replicas=0")
     kubectl("-n", NAMESPACE, "rollout", "status", "deployment", DEPLOYMENT, "--timeout=60s")
     try:
         yield
     finally:
-        kubectl("-n", NAMESPACE, "scale", "deployment", DEPLOYMENT, "--replicas=1")
-        print("\nthe reconciler in the cluster is back", flush=True)
+        kubectl("-n", NAMESPACE, "scale", "deployment", DEPLOYMENT, f"--replicas={replicas}")
+        print("\nthe reconcilers in the cluster are back", flush=True)
 
 
 def newest(folders: Sequence[str] = WATCHED) -> float:
@@ -108,11 +112,13 @@ def run(env: dict[str, str]) -> None:
         try:
             while process.poll() is None and newest() == seen:
                 time.sleep(0.5)
-            print("--- changed, starting again" if process.poll() is None else "--- it ended; waiting for a change")
+            lost = process.poll() == EXIT_LOST  # this machine slept, or the API server was away
+            again = lost or process.poll() is None
+            print("--- starting again" if again else "--- it ended; waiting for a change")
         finally:
             process.terminate()
             process.wait(timeout=20)
-        while newest() == seen:
+        while not lost and newest() == seen:
             time.sleep(0.5)
 
 

@@ -1,6 +1,7 @@
 """The process ossa-reconciler: watches Agents, Workflows and Executions and carries the engine's decisions out.
 
-Settings come from OSSA_* variables; controllers/settings.py lists them.
+Of several one leads, and the others wait for its Lease. Settings come from OSSA_* variables; controllers/settings.py
+lists them. Exit codes: 0 after a signal, 1 where the settings do not fit, 75 where the Lease is lost.
 """
 
 from __future__ import annotations
@@ -11,28 +12,40 @@ import sys
 
 import kopf
 
+from controllers.leading import LEASE, fenced, health, told_to_stop, turn_to_lead, unless
+from controllers.metrics import Metrics
 from controllers.platform import Platform, registry_of
 from controllers.settings import BadSetting, Settings, settings_from
 from ossa.kube.config import KubeConfig, NoCluster, load_config
+from ossa.kube.elector import Elector, LeaseClient
 from ossa.kube.kinds import wait_for_kinds
 from ossa.logs import log_to
 
 log = logging.getLogger("ossa.reconciler")
 
 
-async def serve(config: KubeConfig, settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT, or until a part of it fails."""
-    await wait_for_kinds(config, ("agents", "workflows", "executions"))
-    platform = Platform(config, settings)
-    platform.metrics.serve(settings.metrics_port)
+async def serve(config: KubeConfig, settings: Settings, elector: Elector) -> None:
+    """Waits and then leads, until SIGTERM or SIGINT, or until a part of it fails."""
+    metrics = Metrics()
+    metrics.serve(settings.metrics_port)
+    stopped = told_to_stop()
+
+    async def wait() -> int:
+        await wait_for_kinds(config, ("agents", "workflows", "executions"))
+        return await turn_to_lead(elector, metrics)
+
+    async with health(settings.liveness, elector):
+        epoch = await unless(stopped, wait())
+        if epoch is not None:
+            platform = Platform(fenced(config, elector), settings, epoch=epoch, metrics=metrics)
+            await lead(platform, config, stopped)
+
+
+async def lead(platform: Platform, config: KubeConfig, stopped: asyncio.Event) -> None:
+    """Runs the controllers and kopf, until one of them ends."""
     controllers = asyncio.create_task(platform.run())
     operator = asyncio.create_task(
-        kopf.operator(
-            registry=registry_of(platform, config),
-            clusterwide=True,
-            standalone=True,
-            liveness_endpoint=settings.liveness,
-        )
+        kopf.operator(registry=registry_of(platform, config), clusterwide=True, standalone=True, stop_flag=stopped)
     )
     done, pending = await asyncio.wait({controllers, operator}, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
@@ -43,7 +56,7 @@ async def serve(config: KubeConfig, settings: Settings) -> None:
 
 
 def main() -> int:
-    """The exit code: 0 after a signal, 1 where the settings do not fit; the last line on stderr says why."""
+    """The exit code; the last line on stderr says why where it is not 0."""
     log_to(sys.stderr)
     # kopf reports each event that it takes in; ours say what was decided.
     logging.getLogger("kopf").setLevel(logging.WARNING)
@@ -52,7 +65,10 @@ def main() -> int:
     except (BadSetting, NoCluster) as error:
         log.error("cannot start: %s", error)
         return 1
-    asyncio.run(serve(config, settings))
+    elector = Elector(LeaseClient(config, settings.namespace, LEASE))
+    asyncio.run(serve(config, settings, elector))
+    # Nothing of this process runs any more, and no exception came here: another one may start at once.
+    elector.resign()
     return 0
 
 

@@ -22,6 +22,7 @@ LABEL_TASK = "ossa.dev/task"
 LABEL_AGENT = "ossa.dev/agent"
 LABEL_ATTEMPT = "ossa.dev/attempt"
 ANNOTATION_IDENTITY = "ossa.dev/identity"  # `TaskIdentity` as JSON; compared when a pod's name is already taken
+ANNOTATION_EPOCH = "ossa.dev/epoch"  # the life of the reconciler that made the pod; no other may make any by then
 ANNOTATION_INPUT = "ossa.dev/input"  # the task's input as JSON; becomes the file $OSSA_INPUT
 ANNOTATION_CAPABILITY = "ossa.dev/capability"  # {"inputSchema": …, "outputSchema": …} as JSON, for the SDK
 ANNOTATION_DEPTH = "ossa.dev/depth"  # of a child Execution: how many it is a child of, one of the other

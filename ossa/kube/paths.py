@@ -22,6 +22,11 @@ def apps(plural: str, namespace: str | None = None, name: str | None = None, sub
     return _path("/apis/apps/v1", plural, namespace, name, sub)
 
 
+def leases(namespace: str, name: str | None = None) -> str:
+    """Of the group coordination.k8s.io."""
+    return _path("/apis/coordination.k8s.io/v1", "leases", namespace, name, None)
+
+
 def _path(root: str, plural: str, namespace: str | None, name: str | None, sub: str | None) -> str:
     parts = [root]
     if namespace is not None:

@@ -14,6 +14,7 @@ import orjson
 from ossa.api.agent import AgentSpec, Capability
 from ossa.api.contract import (
     ANNOTATION_CAPABILITY,
+    ANNOTATION_EPOCH,
     ANNOTATION_IDENTITY,
     ANNOTATION_INPUT,
     API_VERSION,
@@ -55,6 +56,7 @@ class PodSettings:
     """What every pod of this installation is given."""
 
     artifacts_url: str
+    epoch: int  # of the leader that creates it; the API server refuses any but the newest
 
 
 def label_value(name: str) -> str:
@@ -91,6 +93,7 @@ def build_pod(  # noqa: PLR0913 - each by name
             "labels": {**((base and base.labels) or {}), **_labels(identity, agent_name)},
             "annotations": {
                 **((base and base.annotations) or {}),
+                ANNOTATION_EPOCH: str(settings.epoch),
                 ANNOTATION_IDENTITY: identity.model_dump_json(),
                 ANNOTATION_INPUT: orjson.dumps(input_value).decode(),
                 ANNOTATION_CAPABILITY: orjson.dumps(

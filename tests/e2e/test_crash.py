@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 
-from ossa.kube import paths
 from tests.e2e.harness import Namespace, task, workflow
+from tests.e2e.harness.diamond import GIVE, UNIQUE, diamond, each_ran_once
 from tests.e2e.harness.executioner import Executioner
-from tests.e2e.harness.objects import JSONObject
 from tests.e2e.harness.recorder import PodRecorder, recorded
 
-# What one run of a task gives, no other run gives.
-UNIQUE = "run=$(cat /proc/sys/kernel/random/uuid)"
-GIVE = """printf '{"run": "%s"}' "$run" > $OSSA_OUTPUT"""
 FIRST_ATTEMPT = """case "$OSSA_TASK" in *'"attempt":1}'*) true;; *) false;; esac"""
 
 
@@ -70,23 +65,6 @@ async def test_the_pods_of_a_deleted_execution_go(namespace: Namespace) -> None:
 # --- the reconciler ---
 
 
-def diamond(namespace: Namespace) -> list[JSONObject]:
-    """One task, two side by side, one more; each hands on what only its own run gave."""
-    slow = f"{UNIQUE}\nsleep 2\n{GIVE}"
-    run = "${{ tasks.%s.output.run }}"
-    tasks = [
-        task("first", "worker"),
-        task("left", "worker", give={"of": run % "first"}),
-        task("right", "worker", give={"of": run % "first"}),
-        task("last", "worker", give={"left": run % "left", "right": run % "right"}),
-    ]
-    names = ("first", "left", "right", "last")
-    return [
-        namespace.shell_agent("worker", slow),
-        workflow("flow", tasks, outputs={name: run % name for name in names}),
-    ]
-
-
 MOMENTS: dict[str, Callable[[PodRecorder], bool]] = {
     "right after the creation of the execution": lambda _: True,
     "after the first pod was created": lambda seen: bool(seen.pods),
@@ -109,7 +87,7 @@ async def test_a_reconciler_that_is_killed(namespace: Namespace, moment: str) ->
         await executioner.kill(aim)
         await namespace.completes()
         await recorder.until(lambda seen: all(pod.ended for pod in seen.pods.values()), "all pods to end")
-    await each_ran_once(namespace, recorder)
+    await each_ran_once(namespace, recorder, "run")
 
 
 @pytest.mark.usefixtures("alone")
@@ -124,30 +102,12 @@ async def test_a_reconciler_that_is_killed_again_and_again(namespace: Namespace)
             await executioner.kill(aim)
             aim = await executioner.aim()
         await namespace.completes()
-    await each_ran_once(namespace, recorder)
+    await each_ran_once(namespace, recorder, "run")
 
 
 def _reached(moment: str, seen: PodRecorder) -> bool:
     """While a reconciler starts, tasks go on: the two may have run by then."""
     return MOMENTS[moment](seen) or any(pod.ended for pod in seen.of_task("left") + seen.of_task("right"))
-
-
-async def each_ran_once(namespace: Namespace, recorder: PodRecorder) -> None:
-    """Each task had one pod, which ran once, and what that very run gave is what the status says."""
-    status = (await namespace.execution("run")).status
-    story = f"{recorder.by_task()}\n{await namespace.diagnosis()}"
-    assert set(recorder.by_task()) == {"first", "left", "right", "last"}, story
-    for name, pods in recorder.by_task().items():
-        assert len(pods) == 1, f"{name} had {len(pods)} pods\n{story}"
-        held = status.tasks[name]
-        assert held.phase == "Completed", story
-        assert held.pod == pods[0].name, story
-        # An attempt that was recorded and whose pod was never made is given up; it ran nowhere.
-        assert held.attempt == held.lost + 1, story
-        assert held.output == json.loads(pods[0].message or ""), story
-        assert (status.outputs or {})[name] == (held.output or {})["run"], story
-    listed = await namespace.cluster.api.get(paths.ossa("executions", namespace.name))
-    assert len(listed["items"]) == 1
 
 
 @pytest.mark.usefixtures("alone")

@@ -48,6 +48,19 @@ affinity:
 {{- end }}
 {{- end }}
 
+{{/* Replicas keep off each other's node where they can. */}}
+{{- define "ossa.spread" -}}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            {{- include "ossa.selector" . | nindent 12 }}
+{{- end }}
+
 {{- define "ossa.container" -}}
 {{- $root := index . 0 -}}
 image: {{ $root.Values.operator.image | quote }}

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from controllers.leading import LEASE
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, NotFound
 
@@ -26,16 +27,27 @@ class Cluster:
     shell_image: str
     system_namespace: str = SYSTEM_NAMESPACE
 
+    async def lease(self) -> dict[str, Any]:
+        """What the Lease of the reconcilers says: holderIdentity, leaseTransitions, …"""
+        spec: dict[str, Any] = (await self.api.get(paths.leases(self.system_namespace, LEASE)))["spec"]
+        return spec
+
+    async def leader(self) -> str:
+        """The pod that the Lease names, which may be gone; empty while nobody leads."""
+        return str((await self.lease()).get("holderIdentity", "")).rsplit("_", 1)[0]
+
     async def is_well(self) -> bool:
-        """Whether every part of the installation is as its Deployment wants it, and no pod more."""
+        """Whether every part of the installation is as its Deployment wants it, no pod more, and one of them leads."""
         deployments = (await self.api.get(paths.apps("deployments", self.system_namespace)))["items"]
         pods = (await self.api.get(paths.core("pods", self.system_namespace)))["items"]
         wanted = sum(item["spec"]["replicas"] for item in deployments)
         available = sum(item["status"].get("availableReplicas", 0) for item in deployments)
-        return len(pods) == wanted == available and all(map(_is_ready, pods))
+        led = await self.leader() in {pod["metadata"]["name"] for pod in pods}
+        return led and len(pods) == wanted == available and all(map(is_ready, pods))
 
 
-def _is_ready(pod: dict[str, Any]) -> bool:
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether a pod is Ready."""
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions") or [])
 
 

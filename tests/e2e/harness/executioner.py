@@ -1,4 +1,4 @@
-"""SIGKILL for the reconciler, from the outside: within its own container process 1 is spared by the kernel."""
+"""Signals for the reconciler that leads, from outside: within its own container process 1 is spared by the kernel."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 from ossa.kube import paths
 from ossa.kube.client import NotFound
-from tests.e2e.harness.cluster import RECONCILER, Cluster
+from tests.e2e.harness.cluster import Cluster, is_ready
 from tests.e2e.harness.command import kubectl
 from tests.e2e.harness.namespace import Namespace
 from tests.e2e.harness.objects import SMALL, JSONObject
 from tests.e2e.harness.waiting import wait_for
 
 NAME = "executioner"
-SELECTOR = f"app.kubernetes.io/name={RECONCILER}"
 # The one process that runs the reconciler within the cgroup of one pod; cgroup drivers spell UIDs with - or _.
 FIND = """
 for folder in /proc/[0-9]*; do
@@ -27,7 +26,7 @@ true
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """The reconciler that runs now: its pod, and its process as the node counts."""
+    """The reconciler that leads now: its pod, and its process as the node counts."""
 
     pod: str
     process: str
@@ -68,12 +67,12 @@ class Executioner:
         await self.namespace.wait(self._runs, "the pod that kills")
 
     async def aim(self) -> Aim:
-        """Finds the reconciler; waits until there is one, and one alone, that is ready."""
-        return await wait_for(self._found, "one reconciler that is ready")
+        """Finds the reconciler that leads; waits until there is one, and it is ready."""
+        return await wait_for(self._found, "a reconciler that leads and is ready")
 
     async def _found(self) -> Aim | None:
-        pod = await self._ready()
-        if pod is None:
+        pod = await self._leader()
+        if pod is None or not is_ready(pod):
             return None
         pattern = pod["metadata"]["uid"].replace("-", "[-_]")
         processes = (await self._exec("/bin/sh", "-c", FIND, "find", pattern)).split()
@@ -82,15 +81,15 @@ class Executioner:
 
     async def kill(self, aim: Aim) -> None:
         """SIGKILL. Its Deployment starts another one; the dead pod is removed, so that no restart back-off counts."""
-        # `kill` is the shell's own.
-        done = await self.namespace.kubectl("exec", NAME, "--", "/bin/sh", "-c", f"kill -9 {aim.process}")
-        if "No such process" in done.err:  # replaced in the meantime, by an upgrade or a test beside this one
-            await self.kill(await self.aim())
-            return
-        done.ok()
+        await self.signal(aim, "KILL")
         await kubectl(
             "-n", self.cluster.system_namespace, "delete", "pod", aim.pod, "--force", "--grace-period=0", "--wait=false"
         )
+
+    async def signal(self, aim: Aim, name: str) -> None:
+        """STOP, CONT and the like."""
+        # `kill` is the shell's own.
+        await self._exec("/bin/sh", "-c", f"kill -{name} {aim.process}")
 
     async def _exec(self, *command: str) -> str:
         return (await self.namespace.kubectl("exec", NAME, "--", *command)).ok()
@@ -102,13 +101,9 @@ class Executioner:
             return False
         return bool((pod.get("status") or {}).get("phase") == "Running")
 
-    async def _ready(self) -> JSONObject | None:
-        listed = await self.cluster.api.get(
-            paths.core("pods", self.cluster.system_namespace), {"labelSelector": SELECTOR}
-        )
-        ready = [
-            item
-            for item in listed["items"]
-            if any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions") or [])
-        ]
-        return ready[0] if len(ready) == len(listed["items"]) == 1 else None
+    async def _leader(self) -> JSONObject | None:
+        name = await self.cluster.leader()
+        try:
+            return await self.cluster.api.get(paths.core("pods", self.cluster.system_namespace, name)) if name else None
+        except NotFound:
+            return None

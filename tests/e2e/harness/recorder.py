@@ -22,6 +22,7 @@ class PodRecorder:
 
     def __init__(self) -> None:
         self.pods: dict[str, PodView] = {}  # as they were when they were last seen
+        self.executions: dict[str, str] = {}  # their names, by the pods' UIDs
         self.ran: set[str] = set()  # those whose `main` was seen to run, or to have ended
         self.listed = asyncio.Event()
         self._changed = asyncio.Event()
@@ -37,6 +38,7 @@ class PodRecorder:
             return
         view = pod_view(item, identity)
         self.pods[view.uid] = view
+        self.executions[view.uid] = identity.execution
         if view.phase == "Running" or view.exit_code is not None:
             self.ran.add(view.uid)
         self._changed.set()
@@ -48,10 +50,10 @@ class PodRecorder:
         """The pods that a task has ever had, oldest first."""
         return sorted((pod for pod in self.pods.values() if pod.task == task), key=lambda pod: pod.attempt)
 
-    def by_task(self) -> dict[str, list[PodView]]:
-        """The pods that all tasks have ever had."""
+    def by_task(self, execution: str) -> dict[str, list[PodView]]:
+        """The pods that all tasks of an execution have ever had."""
         found: dict[str, list[PodView]] = defaultdict(list)
-        for pod in self.pods.values():
+        for pod in (pod for pod in self.pods.values() if self.executions[pod.uid] == execution):
             found[pod.task].append(pod)
         return found
 

@@ -17,11 +17,15 @@ import pytest
 import yaml
 
 from controllers.admission import REVIEWS
-from ossa.api.contract import GROUP, VERSION
+from controllers.creation import EPOCH_POLICY
+from controllers.leading import LEASE
+from ossa.api.contract import ANNOTATION_EPOCH, GROUP, LABEL_MANAGED_BY, MANAGED_BY, VERSION
 
 REPO = Path(__file__).parents[3]
 OSSA, CRDS = REPO / "charts/ossa", REPO / "charts/ossa-crds"
 COMPONENTS = ("admission", "artifacts", "reconciler")
+# These hold for everybody, the operator too.
+FOR_ALL = ("ossa-epoch", "ossa-executions")
 OPERATOR = "system:serviceaccount:ossa-system:ossa-reconciler"
 
 
@@ -116,12 +120,13 @@ def test_every_component_survives_a_drain(component: str) -> None:
     assert deployment["selector"]["matchLabels"].items() <= labels.items()
     # A budget of one that is always needed would block the drain of its node for ever.
     assert ("minAvailable" in budget) == (deployment["replicas"] > 1)
-    if deployment["replicas"] == 1:
-        assert deployment["strategy"]["type"] == "Recreate"
+    assert (deployment["strategy"]["type"] == "Recreate") == (deployment["replicas"] == 1)
 
 
-def test_one_admission_replica_can_be_drained() -> None:
+def test_one_replica_can_be_drained() -> None:
     budget = render("admission.replicas=1")["PodDisruptionBudget", "ossa-admission"]["spec"]
+    assert "minAvailable" not in budget
+    budget = render("reconciler.replicas=1")["PodDisruptionBudget", "ossa-reconciler"]["spec"]
     assert "minAvailable" not in budget
     assert of_kind("PodDisruptionBudget", "podDisruptionBudgets.enabled=false") == []
 
@@ -269,19 +274,43 @@ def test_a_certificate_of_ones_own() -> None:
 def test_policies_are_bound_and_deny() -> None:
     policies = {item["metadata"]["name"]: item["spec"] for item in of_kind("ValidatingAdmissionPolicy")}
     bindings = {item["spec"]["policyName"]: item["spec"] for item in of_kind("ValidatingAdmissionPolicyBinding")}
-    assert policies.keys() == bindings.keys() == {"ossa-executions", "ossa-pods", "ossa-revisions", "ossa-status"}
+    assert (
+        policies.keys()
+        == bindings.keys()
+        == {
+            "ossa-epoch",
+            "ossa-executions",
+            "ossa-pods",
+            "ossa-revisions",
+            "ossa-status",
+        }
+    )
     for name, policy in policies.items():
         assert bindings[name]["validationActions"] == ["Deny"]
         assert policy["failurePolicy"] == "Fail"
         assert all(rule["message"] for rule in policy["validations"])
-        if name != "ossa-executions":
+        if name not in FOR_ALL:
             assert f'["{OPERATOR}"]' in str(policy)
 
 
 def test_an_operator_outside_the_cluster_can_be_named() -> None:
     for policy in of_kind("ValidatingAdmissionPolicy", 'extraOperators=["me"]'):
-        if policy["metadata"]["name"] != "ossa-executions":
+        if policy["metadata"]["name"] not in FOR_ALL:
             assert f'["{OPERATOR}","me"]' in str(policy)
+
+
+def test_worker_pods_are_let_in_with_the_leaders_epoch_alone() -> None:
+    policy = render()["ValidatingAdmissionPolicy", "ossa-epoch"]["spec"]
+    binding = render()["ValidatingAdmissionPolicyBinding", "ossa-epoch"]["spec"]
+    assert f"ValidatingAdmissionPolicy '{binding['policyName']}'" == EPOCH_POLICY
+    assert policy["paramKind"] == {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+    # An operator that has not made the Lease yet makes no pods.
+    assert binding["paramRef"] == {"name": LEASE, "namespace": "ossa-system", "parameterNotFoundAction": "Deny"}
+    assert policy["matchConstraints"]["objectSelector"]["matchLabels"] == {LABEL_MANAGED_BY: MANAGED_BY}
+    assert "matchConditions" not in policy  # nobody is exempt
+    assert ANNOTATION_EPOCH in policy["variables"][0]["expression"]
+    # An upgrade would write an old epoch over the newest one, and an uninstallation would begin anew.
+    assert of_kind("Lease") == []
 
 
 # --- rights ---
@@ -315,6 +344,14 @@ def test_the_reconciler_writes_status_and_never_a_spec() -> None:
     assert writes == {(f"{kind}/status", "patch") for kind in REVIEWS}
 
 
+def test_the_reconciler_has_one_lease() -> None:
+    rules = [rule for rule in render()["Role", "ossa-reconciler"]["rules"] if "leases" in rule["resources"]]
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in rules] == [
+        (["create"], None),
+        (["get", "update"], [LEASE]),
+    ]
+
+
 def test_users_get_their_rights_through_the_clusters_roles() -> None:
     view, edit = render()["ClusterRole", "ossa-view"], render()["ClusterRole", "ossa-edit"]
     assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
@@ -334,6 +371,7 @@ def test_users_get_their_rights_through_the_clusters_roles() -> None:
         'operator.image=""',
         "operator.imge=1",
         "admission.replicas=0",
+        "reconciler.replicas=0",
         "reconciler.keepFailedPods=-1",
         'artifacts.store="/data"',
         'imagePullPolicy="Sometimes"',

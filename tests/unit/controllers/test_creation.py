@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from controllers.creation import PodCreator
+from controllers.creation import EPOCH_POLICY, PodCreator
 from controllers.settings import Settings
 from ossa.api.agent import AgentSpec
 from ossa.api.contract import TaskIdentity
@@ -100,7 +100,7 @@ class World:
         )
         self.server = server
         self.store = store
-        self.creator = PodCreator(api, settings, store, epoch=1)
+        self.creator = PodCreator(api, settings, store, epoch=7)
         self.revision = revision()
 
     def want(self, attempt: int = 1) -> str:
@@ -151,6 +151,7 @@ async def test_a_pod_is_asked_for_once_and_waited_for(world: World) -> None:
     await world.create()
     await world.create()
     assert world.server.posts == [name]
+    assert world.server.pods[name]["metadata"]["annotations"]["ossa.dev/epoch"] == "7"
     assert world.in_flight() == {name}  # until the watch tells of it
     world.tell("ADDED", name)
     assert world.in_flight() == set()
@@ -222,6 +223,19 @@ async def test_a_quota_is_waited_for(world: World) -> None:
     assert world.in_flight() == {name}
     await world.create()
     assert world.creator.held(RUN) == {}
+    assert set(world.server.pods) == {name}
+
+
+async def test_an_epoch_that_is_refused_is_no_task_s_fault(world: World) -> None:
+    """The API server is behind, or this process is about to end: its word may not fail the task."""
+    name = world.want()
+    words = f"pods \"{name}\" is forbidden: {EPOCH_POLICY} with binding 'ossa-epoch' denied request: no params found"
+    world.server.next = [answers(403, "Forbidden", words), answers(422, "Invalid", words)]
+    for _ in range(2):
+        await world.create()
+        assert world.creator.refused(RUN) == {}
+        assert world.in_flight() == {name}
+    await world.create()
     assert set(world.server.pods) == {name}
 
 

@@ -39,7 +39,7 @@ def pod_of(runtime: dict[str, Any], identity: TaskIdentity = IDENTITY, **capabil
         image="worker:1",
         capability=spec.capabilities[0],
         input_value={"records": [1, None], "name": "Grüße"},
-        settings=PodSettings(artifacts_url=URL),
+        settings=PodSettings(artifacts_url=URL, epoch=3),
     )
 
 
@@ -79,6 +79,7 @@ def test_it_is_found_and_collected_by_its_execution() -> None:
 def test_its_annotations_hold_identity_input_and_capability() -> None:
     annotations = pod_of({"handler": "a:b"}, inputSchema={"type": "object"})["metadata"]["annotations"]
     assert TaskIdentity.model_validate_json(annotations[ANNOTATION_IDENTITY]) == IDENTITY
+    assert annotations["ossa.dev/epoch"] == "3"
     assert json.loads(annotations[ANNOTATION_INPUT]) == {"records": [1, None], "name": "Grüße"}
     assert json.loads(annotations[ANNOTATION_CAPABILITY]) == {"inputSchema": {"type": "object"}, "outputSchema": None}
 
@@ -206,7 +207,7 @@ def test_building_a_pod_leaves_the_agent_as_it_was() -> None:
             image="x",
             capability=spec.capabilities[0],
             input_value={},
-            settings=PodSettings(artifacts_url=URL),
+            settings=PodSettings(artifacts_url=URL, epoch=3),
         )
     assert spec.model_dump_json() == before
 

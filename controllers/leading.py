@@ -1,0 +1,92 @@
+"""Two reconcilers, of which one leads: what the other does meanwhile, and what the leader may do."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from controllers.metrics import Metrics
+from ossa.kube.config import KubeConfig
+from ossa.kube.elector import Elector
+
+T = TypeVar("T")
+
+# The Lease's name; the chart's policy for the epoch of pods reads it too.
+LEASE = "ossa-reconciler"
+# Seconds between the acquisition and the first look at pods. A pod of the leader before may have passed the policy just
+# before the Lease changed and not be written yet; listed without it, its task would be given up as lost and run twice.
+# And the API server learns of the new epoch by a watch, before which it refuses the new leader's pods.
+SETTLE_SECONDS = 2.0
+
+
+def fenced(config: KubeConfig, elector: Elector) -> KubeConfig:
+    """`config` for requests that only the leader may send: each one looks at the clock first."""
+
+    def token() -> str | None:
+        elector.check()
+        return config.token()
+
+    return replace(config, token=token)
+
+
+@asynccontextmanager
+async def health(endpoint: str, elector: Elector) -> AsyncIterator[None]:
+    """Serves the URL `endpoint` while the event loop runs, and beside it /readyz: whether the API server answers.
+
+    One that waits for its turn is as ready as the leader: a rollout goes on, and a drain may take the leader's node.
+    """
+
+    async def alive(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def ready(_: web.Request) -> web.Response:
+        if elector.in_touch():
+            return web.Response(text="ok\n")
+        return web.Response(status=503, text="the API server does not answer\n")
+
+    url = urlsplit(endpoint)
+    app = web.Application()
+    app.router.add_get(url.path, alive)
+    app.router.add_get("/readyz", ready)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, url.hostname, url.port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def told_to_stop() -> asyncio.Event:
+    """Set at SIGTERM or SIGINT. kopf puts handlers of its own in place of these; it has to be given the event too."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped
+
+
+async def unless(stopped: asyncio.Event, wanted: Coroutine[Any, Any, T]) -> T | None:
+    """What `wanted` gives; None where it was broken off, because `stopped` came first."""
+    waiting, stopping = asyncio.create_task(wanted), asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() else None
+    finally:
+        waiting.cancel()
+        stopping.cancel()
+
+
+async def turn_to_lead(elector: Elector, metrics: Metrics) -> int:
+    """Waits until this process may list and decide; the epoch."""
+    elector.start()
+    epoch = await asyncio.wrap_future(elector.elected)
+    metrics.leads(epoch)
+    await asyncio.sleep(SETTLE_SECONDS)
+    return epoch
