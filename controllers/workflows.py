@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 JSONObject = dict[str, Any]
 MESSAGE_MAX = 1000
 NOT_LOOKED_AT = "was not looked at yet"
+NOT_RUN_YET = "this version of the operator does not run approvals yet; take the task out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,16 @@ def examine(item: JSONObject, agent_of: Callable[[str], JSONObject | None], work
     unresolved: list[str] = []
     unseen = True
     for number, task in enumerate(spec.tasks):
+        if task.agent is None:
+            unresolved.append(f"spec.tasks[{number}].approval: {NOT_RUN_YET}")
+            unseen = False
+            continue
         found = _resolve(task, number, agent_of(task.agent), worker_image)
         if isinstance(found, str):
             unresolved.append(found)
             unseen = unseen and found.endswith(NOT_LOOKED_AT)
         else:
-            agents[task.agent] = found
+            agents[found.name] = found
     if unresolved or not spec.published:
         return Finding(
             unresolved=tuple(unresolved),
@@ -97,7 +102,7 @@ def _resolve(task: Task, number: int, agent: JSONObject | None, worker_image: st
         lacking = f"Agent {task.agent!r} has no capability {task.capability!r}"
         return f"spec.tasks[{number}].capability: {lacking}; it has {held}"
     return AgentSnapshot(
-        name=task.agent,
+        name=metadata["name"],
         uid=metadata["uid"],
         generation=metadata["generation"],
         image=image_of(spec, worker_image),

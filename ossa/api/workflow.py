@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from ossa.api.approval import UserName
 from ossa.api.base import Condition, Duration, JSONObject, Model, ObjectName, Resource, StatusModel, TaskName
 
 MAX_TASKS = 100
 EXPRESSION_MAX_LENGTH = 4096
 
 
+class ApprovalTask(Model):
+    """A question to people; the task is Completed when enough of them approve, and fails otherwise."""
+
+    message: str = Field(
+        min_length=1, max_length=EXPRESSION_MAX_LENGTH, description="What is asked; may hold ${{ CEL }} as `input` may."
+    )
+    approver_groups: list[UserName] = Field(
+        default_factory=list, max_length=32, description="Groups of the cluster whose members may decide."
+    )
+    approver_users: list[UserName] = Field(
+        default_factory=list, max_length=64, description="Users of the cluster who may decide."
+    )
+    count: int = Field(default=1, ge=1, le=16, description="How many must approve; one rejection rejects.")
+    timeout: Duration = Field(default="24h", description="How long is waited for them, e.g. 24h.")
+
+
 class Task(Model):
-    """One step: an agent, and the input that it is given."""
+    """One step: an agent and the input that it is given, or an approval."""
 
     name: TaskName = Field(description="Name of the task, unique within the workflow.")
-    agent: ObjectName = Field(description="The Agent, in the same namespace, that does it.")
+    agent: ObjectName | None = Field(default=None, description="The Agent, in the same namespace, that does it.")
+    approval: ApprovalTask | None = Field(default=None, description="In place of an agent: people who must approve.")
     capability: TaskName | None = Field(
         default=None, description="Which of the agent's capabilities; the first where it is unset."
     )

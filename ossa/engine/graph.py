@@ -35,15 +35,17 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class TaskTemplates:
-    """The compiled expressions of one task."""
+    """The compiled expressions of one task; `message` is an approval's."""
 
     input: Template
     when: Condition | None
+    message: Template | None = None
 
     @property
     def tasks(self) -> frozenset[str]:
         """The tasks that they refer to."""
-        return self.input.tasks | (self.when.tasks if self.when is not None else frozenset())
+        parts = (self.input, self.when, self.message)
+        return frozenset().union(*(part.tasks for part in parts if part is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,11 @@ class Graph:
 def parse_task(task: Task, number: int) -> TaskTemplates:
     """The expressions of the task at spec.tasks[number]. Raises CompileError."""
     path = f"spec.tasks[{number}]"
-    template = parse_template(task.input, f"{path}.input")
-    return TaskTemplates(template, parse_condition(task.when, f"{path}.when") if task.when is not None else None)
+    return TaskTemplates(
+        parse_template(task.input, f"{path}.input"),
+        parse_condition(task.when, f"{path}.when") if task.when is not None else None,
+        parse_template(task.approval.message, f"{path}.approval.message") if task.approval is not None else None,
+    )
 
 
 def build_graph(spec: WorkflowSpec, templates: Mapping[str, TaskTemplates]) -> Graph:
@@ -120,22 +125,45 @@ def _name_problems(spec: WorkflowSpec) -> Iterator[Problem]:
 
 
 def _timeout_problems(task: Task, number: int) -> Iterator[Problem]:
-    if task.timeout is None:
-        return
-    path = f"spec.tasks[{number}].timeout"
+    path = f"spec.tasks[{number}]"
+    if task.timeout is not None:
+        yield from _duration_problems(task.timeout, f"{path}.timeout", "leave it out for no limit")
+    if task.approval is not None:
+        yield from _duration_problems(task.approval.timeout, f"{path}.approval.timeout", "leave it out for 24h")
+
+
+def _duration_problems(text: str, path: str, advice: str) -> Iterator[Problem]:
     try:
-        limit = parse_duration(task.timeout)
+        limit = parse_duration(text)
     except ValueError as error:
         yield Problem(path, str(error))
         return
     if limit.total_seconds() <= 0:
-        yield Problem(path, "it must be more than zero; leave it out for no limit")
+        yield Problem(path, f"it must be more than zero; {advice}")
+
+
+def _kind_problems(task: Task, path: str) -> Iterator[Problem]:
+    """Who does it: an agent, or people who approve."""
+    approval = task.approval
+    if (task.agent is None) == (approval is None):
+        yield Problem(path, "set exactly one of agent (who does it) and approval (people who must approve)")
+    if approval is None:
+        return
+    for field, given in (("capability", task.capability), ("input", task.input), ("timeout", task.timeout)):
+        if given:
+            hint = "; set approval.timeout" if field == "timeout" else ""
+            yield Problem(f"{path}.{field}", f"it belongs to a task with an agent, and not to an approval{hint}")
+    if not (approval.approver_groups or approval.approver_users):
+        yield Problem(f"{path}.approval", "name who may approve: set approverGroups, approverUsers or both")
+    elif not approval.approver_groups and len(set(approval.approver_users)) < approval.count:
+        why = f"{approval.count} must approve, and approverUsers names only {len(set(approval.approver_users))}"
+        yield Problem(f"{path}.approval.count", f"{why}; lower it, or name more who may approve")
 
 
 def _task_problems(task: Task, number: int, spec: WorkflowSpec) -> tuple[list[Problem], frozenset[str]]:
     path = f"spec.tasks[{number}]"
     known = {other.name for other in spec.tasks}
-    problems: list[Problem] = []
+    problems = [*_kind_problems(task, path)]
     edges = set(task.depends_on)
     for index, name in enumerate(task.depends_on):
         problems += _reference_problems(name, f"{path}.dependsOn[{index}]", task.name, known)
@@ -148,6 +176,11 @@ def _task_problems(task: Task, number: int, spec: WorkflowSpec) -> tuple[list[Pr
     try:
         if task.when is not None:
             parsed.append(parse_condition(task.when, f"{path}.when"))
+    except CompileError as error:
+        problems.append(_problem(error))
+    try:
+        if task.approval is not None:
+            parsed.append(parse_template(task.approval.message, f"{path}.approval.message"))
     except CompileError as error:
         problems.append(_problem(error))
     for held in parsed:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from pydantic import Field
 
 from ossa.api.agent import AgentSpec, Capability
 from ossa.api.base import Model
-from ossa.api.workflow import Task, WorkflowSpec
+from ossa.api.workflow import ApprovalTask, Task, WorkflowSpec
 from ossa.engine.clock import parse_duration
 from ossa.engine.expressions import CompileError, Template, parse_template
 from ossa.engine.graph import Graph, TaskTemplates, build_graph, parse_task
@@ -42,7 +42,7 @@ class Revision(Model):
 
 @dataclass(frozen=True, slots=True)
 class CompiledTask:
-    """One task with all that starting it needs."""
+    """One task of an agent with all that starting it needs."""
 
     spec: Task
     agent: AgentSnapshot
@@ -52,14 +52,29 @@ class CompiledTask:
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledApproval:
+    """One task that waits for people; `message` may refer to other tasks."""
+
+    spec: Task
+    approval: ApprovalTask
+    templates: TaskTemplates
+    message: Template
+    timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class CompiledRevision:
-    """A revision with its graph and its expressions, made once and read by every decision."""
+    """A revision with its graph and its expressions, made once and read by every decision.
+
+    Each task of the graph is either in `tasks` or in `approvals`.
+    """
 
     name: str
     revision: Revision
     graph: Graph
     tasks: Mapping[str, CompiledTask]
     outputs: Template
+    approvals: Mapping[str, CompiledApproval] = field(default_factory=dict)
 
 
 def revision_name(rev: Revision) -> str:
@@ -85,11 +100,14 @@ def compile_revision(rev: Revision) -> CompiledRevision:
     unknown = sorted(outputs.tasks - templates.keys())
     if unknown:
         raise CompileError(f"spec.outputs: there is no task {unknown[0]!r}")
-    tasks = {
-        task.name: _compile_task(task, number, templates[task.name], rev.agents)
-        for number, task in enumerate(rev.spec.tasks)
-    }
-    return CompiledRevision(revision_name(rev), rev, graph, tasks, outputs)
+    tasks: dict[str, CompiledTask] = {}
+    approvals: dict[str, CompiledApproval] = {}
+    for number, task in enumerate(rev.spec.tasks):
+        if task.approval is not None:
+            approvals[task.name] = _compile_approval(task, task.approval, templates[task.name])
+        else:
+            tasks[task.name] = _compile_task(task, number, templates[task.name], rev.agents)
+    return CompiledRevision(revision_name(rev), rev, graph, tasks, outputs, approvals)
 
 
 def find_capability(spec: AgentSpec, name: str | None) -> Capability | None:
@@ -99,10 +117,16 @@ def find_capability(spec: AgentSpec, name: str | None) -> Capability | None:
     return next((held for held in spec.capabilities if held.name == name), None)
 
 
+def _compile_approval(task: Task, approval: ApprovalTask, templates: TaskTemplates) -> CompiledApproval:
+    if templates.message is None:
+        raise AssertionError("the templates of an approval have a message")
+    return CompiledApproval(task, approval, templates, templates.message, parse_duration(approval.timeout))
+
+
 def _compile_task(
     task: Task, number: int, templates: TaskTemplates, agents: Mapping[str, AgentSnapshot]
 ) -> CompiledTask:
-    agent = agents.get(task.agent)
+    agent = agents.get(task.agent or "")
     if agent is None:
         raise CompileError(f"spec.tasks[{number}].agent: the revision holds no agent {task.agent!r}")
     capability = find_capability(agent.spec, task.capability)

@@ -41,7 +41,7 @@ def compiled(name: str) -> CompiledRevision:
         )
         for agent in agents
     }
-    used = {task.agent for task in spec.tasks}
+    used = {task.agent for task in spec.tasks if task.agent is not None}
     held = {agent: snapshots[agent] for agent in used}
     return compile_revision(Revision(workflow=name, version=spec.version, spec=spec, agents=held))
 

@@ -39,10 +39,10 @@ def test_an_execution_is_never_edited() -> None:
 
 
 def test_a_wrong_shape_names_every_field() -> None:
-    problems = review("workflows", body({"tasks": [{"agent": "a"}, {"name": "b"}]}), None)
+    problems = review("workflows", body({"tasks": [{"agent": "a"}, {"name": "b", "agent": 1}]}), None)
     assert problems == [
         "spec.tasks[0].name: is required; add it",
-        "spec.tasks[1].agent: is required; add it",
+        "spec.tasks[1].agent: must be text; put it in quotes",
     ]
 
 
