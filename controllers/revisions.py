@@ -12,7 +12,8 @@ from ossa.engine.expressions import CompileError
 from ossa.engine.revision import CompiledRevision, Revision, compile_revision, revision_name
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, Conflict, NotFound
-from ossa.kube.pods import label_value, owner_reference
+from ossa.kube.labels import label_value
+from ossa.kube.pods import owner_reference
 
 JSONObject = dict[str, Any]
 CACHED = 500
