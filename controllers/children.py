@@ -21,7 +21,8 @@ from ossa.engine.snapshot import ChildView
 from ossa.engine.states import EXECUTION_TERMINAL
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, Conflict, NotFound, Refused
-from ossa.kube.pods import identity_of, label_value, owner_reference
+from ossa.kube.labels import label_value
+from ossa.kube.pods import identity_of, owner_reference
 
 JSONObject = dict[str, Any]
 

@@ -15,7 +15,7 @@ from controllers.revisions import Revisions
 from ossa.api.contract import LABEL_MANAGED_BY, LABEL_WORKFLOW, MANAGED_BY
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, Conflict, NotFound
-from ossa.kube.pods import label_value
+from ossa.kube.labels import label_value
 
 JSONObject = dict[str, Any]
 # Revisions of a workflow that are kept besides those that an Execution names.

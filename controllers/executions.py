@@ -16,6 +16,7 @@ from typing import Any
 import kopf
 
 from controllers.announce import announce
+from controllers.approvals import Approvals
 from controllers.cache import Key, ObjectCache, key_of
 from controllers.children import Children
 from controllers.cleaning import Cleaner
@@ -77,6 +78,7 @@ class ExecutionController:
             wake=lambda uid: self._queue(uid, PRIORITY_OBJECT),
         )
         self._children = Children(api, cache)
+        self.approvals = Approvals(api, self.pods_changed)
         self._creator = PodCreator(api, settings, self.pods, epoch=epoch)
         self._cleaner = Cleaner(api, settings, self.pods)
         self._gatherer = Gatherer(
@@ -87,6 +89,7 @@ class ExecutionController:
             pods=self.pods,
             creator=self._creator,
             children=self._children,
+            approvals=self.approvals,
             limits=self.limits,
             outages=self.outages,
             signer=Signer(settings.artifacts_key),
@@ -151,7 +154,7 @@ class ExecutionController:
         item = self._cache.get(key) if key is not None else None
         if item is None or item["metadata"]["uid"] != uid or item["metadata"].get("deletionTimestamp"):
             return
-        if not self.pods.synced:
+        if not (self.pods.synced and self.approvals.synced):
             self.loop.queue.add_after(uid, SYNC_PAUSE)
             return
         self._seed()
@@ -218,6 +221,8 @@ class ExecutionController:
         try:
             await self._creator.create(held.uid, snapshot.revision)
             await self._children.create(held.uid, held.depth + 1)
+            for request in decision.approvals:
+                await self.approvals.ask(request)
         except ApiError as error:
             return error  # what has been decided is written and told all the same
         return None
@@ -252,6 +257,8 @@ class ExecutionController:
     async def _finish_turn(self, held: Working, decision: Decision) -> None:
         for name in decision.delete:
             await self._cleaner.delete_pod(held.namespace, name)
+        for verdict in decision.verdicts:
+            await self.approvals.decide(held.namespace, verdict, datetime.now(UTC))
         for change in decision.change:
             await self._children.change(held.namespace, change)
         item = self._cache.get(self._keys[held.uid]) if held.uid in self._keys else None
@@ -292,6 +299,7 @@ class ExecutionController:
         self._working.pop(uid, None)
         self._creator.forget(uid)
         self._children.forget(uid)
+        self.approvals.forget(uid)
         self.limits.forget(uid)
         self.pods.forget(uid)
         self.loop.queue.forget(uid)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from controllers.approvals import Approvals
 from controllers.cache import Key, ObjectCache
 from controllers.children import Children
 from controllers.creation import PodCreator
@@ -41,6 +42,7 @@ class Gatherer:
     pods: PodStore
     creator: PodCreator
     children: Children
+    approvals: Approvals
     limits: Limits
     outages: OutageLog
     signer: Signer
@@ -69,6 +71,7 @@ class Gatherer:
             slots=self.limits.slots(uid, metadata.namespace),
             held_locks=self.limits.held_locks(uid, metadata.namespace),
             children=self.children.of(uid),
+            approvals=self.approvals.of(uid),
             source=source,
             depth=held.depth,
         )

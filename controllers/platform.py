@@ -72,6 +72,7 @@ class Platform:
         async with self._api, asyncio.TaskGroup() as group:
             await learn(self._api, self._followed)
             group.create_task(self._watch_pods())
+            group.create_task(list_and_watch(self._api, paths.ossa("approvals"), {}, self.executions.approvals))
             group.create_task(self._watch_artifact_service())
             group.create_task(list_and_watch(self._api, paths.core("namespaces"), {}, self.agents.namespaces))
             group.create_task(resync(self._api, self._followed))

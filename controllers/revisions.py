@@ -12,7 +12,7 @@ from ossa.engine.expressions import CompileError
 from ossa.engine.revision import CompiledRevision, Revision, compile_revision, revision_name
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, Conflict, NotFound
-from ossa.kube.pods import label_value
+from ossa.kube.labels import label_value
 
 JSONObject = dict[str, Any]
 CACHED = 500

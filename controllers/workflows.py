@@ -63,13 +63,13 @@ def examine(item: JSONObject, agent_of: Callable[[str], JSONObject | None], work
     unseen = True
     for path, task in _placed(spec):
         if task.agent is None:
-            continue  # it runs a workflow, which is looked for when the task starts
+            continue  # a workflow is looked for when the task starts, and people need not be there yet
         found = _resolve(task, task.agent, path, agent_of(task.agent), worker_image)
         if isinstance(found, str):
             unresolved.append(found)
             unseen = unseen and found.endswith(NOT_LOOKED_AT)
         else:
-            agents[task.agent] = found
+            agents[found.name] = found
     if unresolved or not spec.published:
         return Finding(
             unresolved=tuple(unresolved),

@@ -1,7 +1,10 @@
 """The process ossa-admission: kopf's webhook server with the admission handlers, and nothing that watches.
 
+Paths: /agents, /workflows and /executions refuse what is wrong; /authors-agents and so on record who made a change.
+
 Settings, from the environment: OSSA_ADMISSION_PORT (9443), OSSA_ADMISSION_CERT_FILE, OSSA_ADMISSION_KEY_FILE (a
-renewed pair is served within seconds), OSSA_HEALTH_PORT (8081).
+renewed pair is served within seconds), OSSA_HEALTH_PORT (8081), OSSA_DELEGATES (a JSON list of users that act for
+others).
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import Any, cast
 
 import kopf
 
-from controllers import admission
+from controllers import admission, authors
 from ossa.api.contract import GROUP, VERSION
 from ossa.kube.config import load_config
 from ossa.kube.kinds import wait_for_kinds
@@ -28,6 +31,8 @@ logger = logging.getLogger("ossa.admission")
 
 CERTIFICATE_SECONDS = 5.0
 OPERATIONS = ("CREATE", "UPDATE")
+# The kind of the reviews that come to a path.
+PATHS = {kind: kind for kind in admission.REVIEWS} | {authors.PREFIX + kind: kind for kind in authors.KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +41,17 @@ class Settings:
 
     certificate: str
     key: str
+    delegates: frozenset[str] = frozenset()
     port: int = 9443
     health_port: int = 8081
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Raises KeyError that names the variable that is missing."""
+        """Raises KeyError that names the variable that is missing, or BadDelegates."""
         return cls(
             certificate=os.environ["OSSA_ADMISSION_CERT_FILE"],
             key=os.environ["OSSA_ADMISSION_KEY_FILE"],
+            delegates=authors.delegates_from(),
             port=int(os.environ.get("OSSA_ADMISSION_PORT", "9443")),
             health_port=int(os.environ.get("OSSA_HEALTH_PORT", "8081")),
         )
@@ -58,9 +65,9 @@ def misdirected(request: dict[str, Any], webhook: str | None) -> str | None:
     review = request.get("request") or {}
     resource = review.get("resource") or {}
     asked = (resource.get("group"), resource.get("version"), resource.get("resource"))
-    if webhook not in admission.REVIEWS:
-        return f"the webhook has no path /{webhook}; its paths are /{', /'.join(admission.REVIEWS)}"
-    if asked != (GROUP, VERSION, webhook):
+    if webhook not in PATHS:
+        return f"the webhook has no path /{webhook}; its paths are /{', /'.join(PATHS)}"
+    if asked != (GROUP, VERSION, PATHS[webhook]):
         return f"the webhook's path /{webhook} is not for {asked[2]} of {asked[0]}/{asked[1]}"
     if review.get("operation") not in OPERATIONS or review.get("subResource"):
         return f"the webhook looks at {' and '.join(OPERATIONS)} of whole objects alone"
@@ -84,7 +91,7 @@ class Server(kopf.WebhookServer):
                     "allowed": False,
                     "status": {
                         "code": 500,
-                        "message": f"{reason}; correct the ValidatingWebhookConfiguration",
+                        "message": f"{reason}; correct the webhook configuration ossa-admission",
                     },
                 },
             }
@@ -108,6 +115,7 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM. No watch, no peering, no events posted, no configuration of kopf's own."""
     registry = kopf.get_default_registry()
     admission.register(registry)
+    authors.register(registry, settings.delegates)
     kopf_settings = kopf.OperatorSettings()
     kopf_settings.scanning.disabled = True
     kopf_settings.posting.enabled = False

@@ -31,7 +31,7 @@ async def serve(config: KubeConfig, settings: Settings, elector: Elector) -> Non
     stopped = told_to_stop()
 
     async def wait() -> int:
-        await wait_for_kinds(config, ("agents", "workflows", "executions"))
+        await wait_for_kinds(config, ("agents", "workflows", "executions", "approvals"))
         return await turn_to_lead(elector, metrics)
 
     async with health(settings.liveness, elector):

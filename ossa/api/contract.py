@@ -31,6 +31,11 @@ ANNOTATION_PARALLELISM = "ossa.dev/parallelism"
 # On a Namespace: comma separated names of the service accounts that agents there may run as.
 ANNOTATION_SERVICE_ACCOUNTS = "ossa.dev/service-accounts"
 DEFAULT_SERVICE_ACCOUNT = "default"
+# On Agents, Workflows and Executions: users, as the API server knows them. Admission writes the first two, delegates
+# (who act for others) the third; a ValidatingAdmissionPolicy of the chart keeps everybody else from them.
+ANNOTATION_CREATED_BY = "ossa.dev/created-by"
+ANNOTATION_SPEC_CHANGED_BY = "ossa.dev/spec-changed-by"  # the author: who made the last change of the spec
+ANNOTATION_AUTHOR = "ossa.dev/author"  # for whom a delegate acts
 
 # The environment of the container `main`.
 ENV_INPUT = "OSSA_INPUT"

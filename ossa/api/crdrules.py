@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ossa.api.approval import USER_MAX_LENGTH
 from ossa.api.base import JSONObject
 from ossa.api.task import MAX_TASKS
 
@@ -30,7 +31,13 @@ def _probe(*names: str, why: str) -> JSONObject:
 
 
 _ATOMIC = {"x-kubernetes-list-type": "atomic"}
+_SET = {"x-kubernetes-list-type": "set"}
 _CONDITIONS = _map_list("type")
+_APPROVERS = _rule(
+    "(has(self.approverGroups) && size(self.approverGroups) > 0) || "
+    "(has(self.approverUsers) && size(self.approverUsers) > 0)",
+    "name who may approve: set approverGroups, approverUsers or both",
+)
 
 # What is added to a field, by the name of its model and its own.
 FIELDS: Mapping[str, JSONObject] = {
@@ -98,10 +105,34 @@ FIELDS: Mapping[str, JSONObject] = {
             ),
         ]
     },
+    "ApprovalTask.approverGroups": _SET,
+    "ApprovalTask.approverUsers": _SET,
+    "ApprovalSpec.approverGroups": _SET,
+    "ApprovalSpec.approverUsers": _SET,
+    "ApprovalStatus.approvedBy": _ATOMIC,
+    "ApprovalStatus.conditions": _CONDITIONS,
+    "Approval.spec": {
+        _RULES: [_rule("self == oldSelf", "is immutable; the operator makes another Approval where one is needed")]
+    },
+    "Approval.decisions": {
+        # So that a JSON patch may add an entry without making the map first.
+        "default": {},
+        _RULES: [
+            _rule(
+                "oldSelf.all(user, user in self && self[user] == oldSelf[user])",
+                "what somebody decided is final: entries may be added, but not changed or removed",
+            ),
+            _rule(
+                f"self.all(user, size(user) > 0 && size(user) <= {USER_MAX_LENGTH})",
+                f"the keys are user names of 1 to {USER_MAX_LENGTH} characters",
+            ),
+        ],
+    },
     # So that a new object shows a phase before, or without, the operator.
     "Agent.status": {"default": {"ready": "Unknown"}},
     "Workflow.status": {"default": {"phase": "Draft"}},
     "Execution.status": {"default": {"phase": "Pending"}},
+    "Approval.status": {"default": {"state": "Pending"}},
 }
 
 # What is added to a model, by its name.
@@ -138,8 +169,8 @@ MODELS: Mapping[str, JSONObject] = {
     "Task": {
         _RULES: [
             _rule(
-                "has(self.agent) != has(self.workflow)",
-                "set exactly one of agent and workflow",
+                "[has(self.agent), has(self.workflow), has(self.approval)].filter(x, x).size() == 1",
+                "set exactly one of agent (who does it), workflow and approval (people who must approve)",
             ),
             _rule(
                 "!has(self.capability) || has(self.agent)",
@@ -151,6 +182,23 @@ MODELS: Mapping[str, JSONObject] = {
                 "a task may not depend on itself; remove its own name from dependsOn",
                 fieldPath=".dependsOn",
             ),
+            _rule(
+                "!has(self.approval) || !(has(self.capability) || has(self.input) || has(self.timeout) || "
+                "has(self.forEach) || has(self.retry) || has(self.locks))",
+                "capability, input, timeout, forEach, retry and locks belong to a task that runs something; the time "
+                "limit of an approval is approval.timeout",
+            ),
         ]
     },
+    "ApprovalTask": {
+        _RULES: [
+            _APPROVERS,
+            _rule(
+                "(has(self.approverGroups) && size(self.approverGroups) > 0) || !has(self.approverUsers) || "
+                "size(self.approverUsers) >= self.count",
+                "count is more than there are approverUsers; lower it, or name more who may approve",
+            ),
+        ]
+    },
+    "ApprovalSpec": {_RULES: [_APPROVERS]},
 }

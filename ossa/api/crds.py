@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ossa.api.agent import Agent
+from ossa.api.approval import Approval
 from ossa.api.base import JSONObject, Resource
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.crdrules import FIELDS, MODELS, QUANTITY
@@ -101,6 +102,19 @@ KINDS = (
             Column("Progress", ".status.progress", description="Tasks that ended well of all tasks."),
             Column("Message", ".status.message", description="What it waits for, or why it failed."),
             Column("Duration", ".status.duration", description="Written when it ends.", wide=True),
+            _AGE,
+        ),
+    ),
+    Kind(
+        Approval,
+        "approvals",
+        "oappr",
+        (
+            Column("Execution", ".spec.execution.name"),
+            Column("Task", ".spec.task"),
+            Column("State", ".status.state", description="Pending, Approved, Rejected or Expired."),
+            Column("Approved", ".status.approved", description="Approvals given of those needed."),
+            Column("Message", ".spec.message", description="What is asked.", wide=True),
             _AGE,
         ),
     ),

@@ -26,6 +26,8 @@ Reason = Literal[
     "InvalidRevision",
     "ChildFailed",
     "Cancelled",
+    "Rejected",
+    "Expired",
 ]
 
 

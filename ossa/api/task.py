@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ossa.api.approval import UserName
 from ossa.api.base import Duration, JSONObject, Model, ObjectName, TaskName
 
 MAX_TASKS = 100
@@ -102,8 +103,24 @@ class TaskLock(Model):
     )
 
 
+class ApprovalTask(Model):
+    """A question to people; the task is Completed when enough of them approve, and fails otherwise."""
+
+    message: str = Field(
+        min_length=1, max_length=EXPRESSION_MAX_LENGTH, description="What is asked; may hold ${{ CEL }} as `input` may."
+    )
+    approver_groups: list[UserName] = Field(
+        default_factory=list, max_length=32, description="Groups of the cluster whose members may decide."
+    )
+    approver_users: list[UserName] = Field(
+        default_factory=list, max_length=64, description="Users of the cluster who may decide."
+    )
+    count: int = Field(default=1, ge=1, le=16, description="How many must approve; one rejection rejects.")
+    timeout: Duration = Field(default="24h", description="How long is waited for them, e.g. 24h.")
+
+
 class Task(Model):
-    """One step: an agent or another workflow, and the input that it is given."""
+    """One step: an agent or another workflow and the input that it is given, or an approval."""
 
     name: TaskName = Field(description="Name of the task, unique within the workflow.")
     agent: ObjectName | None = Field(default=None, description="The Agent, in the same namespace, that does it.")
@@ -114,6 +131,7 @@ class Task(Model):
             "inputs, and its outputs are the task's output."
         ),
     )
+    approval: ApprovalTask | None = Field(default=None, description="In place of an agent: people who must approve.")
     capability: TaskName | None = Field(
         default=None, description="Which of the agent's capabilities; the first where it is unset."
     )

@@ -1,4 +1,4 @@
-"""`ossa`: start, watch and read Executions. What it does not do, kubectl does."""
+"""`ossa`: start, watch and read Executions, and decide what waits for people. What it does not do, kubectl does."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pathlib import Path
 
 import aiohttp
 
+import ossa.cli.approvals as people
 import ossa.cli.download as downloads
 import ossa.cli.run as runs
 import ossa.cli.watch as watches
+from ossa.api.approval import Verdict
 from ossa.api.contract import GROUP
 from ossa.cli.outcome import Exit, Stop
 from ossa.cli.session import Session
@@ -33,6 +35,7 @@ exit codes:
   130  interrupted; the execution goes on
 """
 
+VERDICTS: dict[str, Verdict] = {"approve": "Approved", "reject": "Rejected"}
 INTERRUPTED = 130
 AWAY = "The API server does not answer: {error}. Is the cluster up (make up), and does $KUBECONFIG name it?"
 
@@ -45,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("-o", "--output", choices=["text", "json"], default="text", help="form of the output")
     main_parser = argparse.ArgumentParser(
         prog="ossa",
-        description=f"Start, watch and read executions ({GROUP}). kubectl does the rest.",
+        description=f"Start, watch and read executions, and approve what waits ({GROUP}). kubectl does the rest.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -82,6 +85,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="where OSSA runs (default: ossa-system)",
     )
+
+    commands.add_parser("approvals", parents=[common], help="show what waits for an approval, and whose")
+    for name, what in (("approve", "say yes to a task that waits for it"), ("reject", "say no; the task then fails")):
+        verdict = commands.add_parser(name, parents=[common], help=what)
+        verdict.add_argument("execution", metavar="EXECUTION")
+        verdict.add_argument("task", metavar="TASK")
+        verdict.add_argument("--reason", default="", metavar="TEXT", help="why, for those who read it later")
     return main_parser
 
 
@@ -107,6 +117,19 @@ async def dispatch(options: argparse.Namespace) -> Exit:
         if options.command == "download":
             source = downloads.Source(options.system_namespace, options.as_service_account)
             await downloads.download(session, options.execution, to=options.to, source=source, as_json=as_json)
+            return Exit.OK
+        if options.command == "approvals":
+            await people.approvals(session, as_json=as_json)
+            return Exit.OK
+        if options.command in VERDICTS:
+            await people.decide(
+                session,
+                options.execution,
+                options.task,
+                verdict=VERDICTS[options.command],
+                reason=options.reason,
+                as_json=as_json,
+            )
             return Exit.OK
         created = await runs.start(session, options.workflow, name=options.name, inputs=options.input)
         name = str(created["metadata"]["name"])

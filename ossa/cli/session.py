@@ -14,7 +14,7 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient
 from ossa.kube.errors import ApiError
 
-PLURALS = {"Execution": "executions", "Workflow": "workflows"}
+PLURALS = {"Execution": "executions", "Workflow": "workflows", "Approval": "approvals"}
 MOST_NAMES = 10
 
 

@@ -55,7 +55,7 @@ def _task_row(name: str, task: TaskStatus, now: datetime) -> TaskRow:
 
 def task_message(task: TaskStatus) -> str:
     """Why the task is where it is: the reason in one word and the message, as far as there are any."""
-    message = _one_line(task.message or "").strip()
+    message = one_line(task.message or "").strip()
     if task.reason is None or message.startswith(task.reason):
         return message
     return f"{task.reason}: {message}" if message else task.reason
@@ -151,7 +151,7 @@ def closing(execution: Execution) -> list[str]:
         facts.append(f"exit code {error.exit_code}")
     # The message may begin with the task, which stands before it already.
     message = error.message.removeprefix(f"task '{error.task}' failed: ")
-    lines = [f"Failed ({', '.join(facts)}): {_one_line(message)}".rstrip(": ")]
+    lines = [f"Failed ({', '.join(facts)}): {one_line(message)}".rstrip(": ")]
     if error.log_tail:
         lines += ["last lines of its log:", *_indent(error.log_tail)]
     return lines
@@ -169,10 +169,10 @@ def _shorten(value: Any) -> Any:
 
 
 def _indent(text: str) -> list[str]:
-    return [f"  {_one_line(line)}" for line in text.rstrip().expandtabs().splitlines()]
+    return [f"  {one_line(line)}" for line in text.rstrip().expandtabs().splitlines()]
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """What a task says is anybody's text: control characters in it must not reach the terminal."""
     return "".join(char if char.isprintable() else "?" for char in " ".join(text.splitlines()))
 

@@ -173,7 +173,7 @@ class Advance:
         if isinstance(held, CannotStart):
             self._fail(unit, held)
             return None
-        if compiled.agent is None and self._turn.snapshot.depth >= MAX_NESTED:
+        if compiled.spec.workflow is not None and self._turn.snapshot.depth >= MAX_NESTED:
             text = f"Executions are nested {MAX_NESTED} deep, and no deeper: does the workflow run itself?"
             self._fail(unit, CannotStart("InvalidInput", text))
             return None
@@ -184,6 +184,9 @@ class Advance:
 
     def _start(self, one: _Ready) -> None:
         turn, compiled = self._turn, self._revision.tasks[one.unit.task]
+        if compiled.spec.approval is not None:
+            turn.ask(one.unit)
+            return
         if self._limit is not None and self._runs >= self._limit:
             return
         limits = {name: lock.limit for name, lock in zip(one.locks, compiled.spec.locks, strict=True)}

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ossa.api.artifact import REFERENCE_KEY
+from ossa.api.base import JSONObject
 from ossa.api.schema import schema_problems
-from ossa.api.task import MAX_ITEMS, Task
+from ossa.api.task import MAX_ITEMS, ApprovalTask, Task
 from ossa.api.workflow import WorkflowSpec
 from ossa.engine.clock import parse_duration
 from ossa.engine.expressions import CompileError, Condition, Template, child_path, parse_template
@@ -115,26 +116,31 @@ def _task_problems(task: Task, path: str, scope: _Scope) -> tuple[list[Problem],
 
 def _parts(task: Task) -> Iterator[tuple[Task, frozenset[str]]]:
     """The task with the expressions of one field alone, and the names that these may use besides."""
-    bare = task.model_copy(update={"input": {}, "when": None, "for_each": None, "retry": None, "locks": []})
+    none: JSONObject = {"input": {}, "when": None, "for_each": None, "retry": None, "locks": [], "approval": None}
+    bare = task.model_copy(update=none)
     item = frozenset({"item", "index"}) if task.for_each is not None else frozenset()
     yield bare.model_copy(update={"input": task.input}), item
     yield bare.model_copy(update={"when": task.when}), frozenset()
     yield bare.model_copy(update={"for_each": task.for_each}), frozenset()
     yield bare.model_copy(update={"retry": task.retry}), item | {"error"}
     yield bare.model_copy(update={"locks": task.locks}), item
+    yield bare.model_copy(update={"approval": task.approval}), frozenset()
 
 
 def _templates(held: TaskTemplates) -> Iterator[Template | Condition]:
-    for part in (held.input, held.when, held.items, held.count, held.retry_when, *held.locks):
+    for part in (held.input, held.when, held.items, held.count, held.retry_when, held.message, *held.locks):
         if part is not None:
             yield part
 
 
 def _shape_problems(task: Task, path: str) -> Iterator[Problem]:
-    if (task.agent is None) == (task.workflow is None):
-        yield Problem(path, "set exactly one of agent and workflow")
-    if task.capability is not None and task.agent is None:
+    if [task.agent, task.workflow, task.approval].count(None) != 2:
+        what = "agent (who does it), workflow and approval (people who must approve)"
+        yield Problem(path, f"set exactly one of {what}")
+    if task.capability is not None and task.workflow is not None:
         yield Problem(f"{path}.capability", "it is one of an agent; remove it, or name an agent")
+    if task.approval is not None:
+        yield from _approval_problems(task, task.approval, path)
     yield from _duration_problems(task.timeout, f"{path}.timeout")
     yield from _duration_problems(task.pending_timeout, f"{path}.pendingTimeout")
     if task.retry is not None:
@@ -151,7 +157,28 @@ def _shape_problems(task: Task, path: str) -> Iterator[Problem]:
         yield Problem(f"{path}.forEach.range.count", "must be a whole number, or ${{ … }} that gives one")
 
 
-def _duration_problems(text: str | None, path: str) -> Iterator[Problem]:
+def _approval_problems(task: Task, approval: ApprovalTask, path: str) -> Iterator[Problem]:
+    others = {
+        "capability": task.capability,
+        "input": task.input,
+        "timeout": task.timeout,
+        "forEach": task.for_each,
+        "retry": task.retry,
+        "locks": task.locks,
+    }
+    for field, given in others.items():
+        if given:
+            hint = "; set approval.timeout" if field == "timeout" else ""
+            yield Problem(f"{path}.{field}", f"it belongs to a task with an agent, and not to an approval{hint}")
+    yield from _duration_problems(approval.timeout, f"{path}.approval.timeout", "leave it out for 24h")
+    if not (approval.approver_groups or approval.approver_users):
+        yield Problem(f"{path}.approval", "name who may approve: set approverGroups, approverUsers or both")
+    elif not approval.approver_groups and len(set(approval.approver_users)) < approval.count:
+        why = f"{approval.count} must approve, and approverUsers names only {len(set(approval.approver_users))}"
+        yield Problem(f"{path}.approval.count", f"{why}; lower it, or name more who may approve")
+
+
+def _duration_problems(text: str | None, path: str, advice: str = "leave it out for no limit") -> Iterator[Problem]:
     if text is None:
         return
     try:
@@ -160,7 +187,7 @@ def _duration_problems(text: str | None, path: str) -> Iterator[Problem]:
         yield Problem(path, str(error))
         return
     if limit.total_seconds() <= 0:
-        yield Problem(path, "it must be more than zero; leave it out for no limit")
+        yield Problem(path, f"it must be more than zero; {advice}")
 
 
 def _backoff_problems(initial: str, longest: str, path: str) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from ossa.api.base import JSONObject
 from ossa.api.execution import TaskStatus
 from ossa.api.schema import fill_defaults, violations
 from ossa.engine.advance import Advance
+from ossa.engine.asking import judge_approvals
 from ossa.engine.clock import duration_text, from_text, parse_duration
 from ossa.engine.decision import Announcement, ChildChange, ChildRequest, Decision, PodRequest
 from ossa.engine.finish import reset_for_retry, settle, stop, stop_if_asked
@@ -168,11 +169,13 @@ def _running(turn: Turn, revision: CompiledRevision) -> None:
     bindings = Bindings(execution, revision, inputs=turn.get("inputs") or {}, attempt=turn.get("attempt"))
     adopt(turn, revision)
     waits = observe(turn, revision, bindings)
+    judge_approvals(turn, revision, bindings)
     stop_if_asked(turn, revision)
     suspended = execution.spec.suspend and not turn.stopped
     _pause_or_resume(turn, suspended=suspended)
     if not suspended and not waits and not turn.stopped:
         Advance(turn, revision, revision.graph, bindings).run()
+        judge_approvals(turn, revision, bindings)
     _message(turn, suspended=suspended)
     if not suspended and not waits:
         settle(turn, revision, bindings)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from ossa.api.approval import ApprovalSpec
 from ossa.api.base import JSONObject
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import ExecutionStatus
+from ossa.engine.approvals import ApprovalOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,24 @@ class ChildRequest:
     inputs: JSONObject
     identity: TaskIdentity
     priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """An Approval to create: people are asked."""
+
+    name: str
+    identity: TaskIdentity
+    spec: ApprovalSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What has been decided by people, or by time, to be written into an Approval before its task goes on."""
+
+    name: str
+    spec: ApprovalSpec
+    outcome: ApprovalOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +86,11 @@ class Decision:
     """What to do: keep `status`, create and delete pods and children, announce events.
 
     status: the very object of the snapshot where nothing changed.
-    create, children: to be created. They carry which attempt they are, so that a status that was written before they
-        were created and one that was not lead to the same: who finds them takes them over.
+    create, children, approvals: to be created. They carry which attempt they are, so that a status that was written
+        before they were created and one that was not lead to the same: who finds them takes them over.
     delete: pods to delete, once `status` is written: it says why they are gone.
     change: what children are to be told.
+    verdicts: to be written into Approvals, with the version that was read; decide again when they are.
     need_logs: pods whose log is wanted; decide again with it in `log_tails` ("" where there is none).
     wake_at: when to decide again even if nothing happens.
     first: whether `status` must be written before anything is created: it says what is run.
@@ -80,8 +101,10 @@ class Decision:
     status: ExecutionStatus
     create: tuple[PodRequest, ...] = ()
     children: tuple[ChildRequest, ...] = ()
+    approvals: tuple[ApprovalRequest, ...] = ()
     delete: tuple[str, ...] = ()
     change: tuple[ChildChange, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
     need_logs: tuple[str, ...] = ()
     events: tuple[Announcement, ...] = ()
     wake_at: datetime | None = None

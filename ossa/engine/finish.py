@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from ossa.api.execution import Reason, TaskStatus
 from ossa.engine.advance import Advance
+from ossa.engine.asking import judge_approvals
 from ossa.engine.clock import duration_text, from_text, to_exact_text
 from ossa.engine.decision import ChildChange
 from ossa.engine.expressions import EvalError
@@ -49,7 +50,7 @@ def stop(turn: Turn, names: tuple[str, ...], reason: Reason, message: str) -> No
             turn.change_child(ChildChange(status.pod, cancel=True))
     for name in names:
         phase = turn.tasks[name].phase
-        if phase in ("Running", "Retrying"):
+        if phase in ("Running", "Retrying", "Waiting"):
             turn.ledger.stop(name, reason, f"stopped: {message}")
         elif phase == "Pending":
             turn.ledger.skip(name, f"not started: {message}")
@@ -108,7 +109,7 @@ def _main_is_over(turn: Turn, revision: CompiledRevision) -> bool:
         task = turn.tasks[name]
         if task.phase == "Pending":
             turn.ledger.skip(name, f"not started: {because}")
-        elif task.phase in ("Running", "Retrying"):
+        elif task.phase in ("Running", "Retrying", "Waiting"):
             why = f"{task.message or 'it was to be tried again'}; it was not, because {because}"
             turn.ledger.stop(name, task.reason or "PodLost", why)
     return True
@@ -122,6 +123,7 @@ def _finally_is_over(turn: Turn, revision: CompiledRevision, bindings: Bindings)
         error=None if error is None else {key: value for key, value in error.to_json().items() if key != "logTail"},
     )
     Advance(turn, revision, revision.final, scope).run()
+    judge_approvals(turn, revision, scope)
     return turn.all_ended(revision.final.order)
 
 

@@ -22,6 +22,7 @@ class TaskTemplates:
     count: Template | None = None
     retry_when: Condition | None = None
     locks: tuple[Template, ...] = ()
+    message: Template | None = None  # of an approval
 
     @property
     def sees(self) -> frozenset[str]:
@@ -31,7 +32,7 @@ class TaskTemplates:
     @property
     def needs(self) -> frozenset[str]:
         """Tasks that must be Completed, because it reads what they gave."""
-        others = (self.input, self.items, self.count, self.retry_when, *self.locks)
+        others = (self.input, self.items, self.count, self.retry_when, self.message, *self.locks)
         read = [path for path in _task_reads([self.when]) if not (path[2:] and path[2] in ENDINGS)]
         return frozenset(str(path[1]) for path in (*read, *_task_reads(others)))
 
@@ -53,7 +54,7 @@ class Graph:
 
 def parse_task(task: Task, path: str) -> TaskTemplates:
     """The expressions of the task in the field `path`. Raises CompileError."""
-    each, retry = task.for_each, task.retry
+    each, retry, asked = task.for_each, task.retry, task.approval
     count = each.range.count if each is not None and each.range is not None else None
     return TaskTemplates(
         input=parse_template(task.input, f"{path}.input"),
@@ -62,6 +63,7 @@ def parse_task(task: Task, path: str) -> TaskTemplates:
         count=parse_template(count, f"{path}.forEach.range.count") if count is not None else None,
         retry_when=parse_condition(retry.when, f"{path}.retry.when") if retry is not None and retry.when else None,
         locks=tuple(parse_template(lock.name, f"{path}.locks[{i}].name") for i, lock in enumerate(task.locks)),
+        message=parse_template(asked.message, f"{path}.approval.message") if asked is not None else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Names of pods and of child Executions."""
+"""Names of pods, child Executions and approvals."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def pod_name(identity: TaskIdentity) -> str:
     room = _LIMIT - _HASH_LENGTH - len(task) - 2
     execution = identity.execution.replace(".", "-")[:room].strip("-")
     return f"{execution}-{task}-{digest}"
+
+
+def approval_name(identity: TaskIdentity) -> str:
+    """The Approval of an attempt is called as its pod would be, whichever reconciler asks for it."""
+    return pod_name(identity.model_copy(update={"epoch": 0}))

@@ -43,7 +43,7 @@ class Revision(Model):
 
 @dataclass(frozen=True, slots=True)
 class CompiledTask:
-    """One task with all that starting it needs. `agent` and `capability` are None where it runs a workflow."""
+    """One task with all that starting it needs. `agent` and `capability` are set where an agent does it."""
 
     spec: Task
     agent: AgentSnapshot | None
@@ -56,7 +56,7 @@ class CompiledTask:
     def worker(self) -> tuple[AgentSnapshot, Capability]:
         """The agent that does it and the capability that is used; of a task with an agent alone."""
         if self.agent is None or self.capability is None:
-            raise TypeError(f"task {self.spec.name!r} runs a workflow")
+            raise TypeError(f"task {self.spec.name!r} has no agent")
         return self.agent, self.capability
 
 

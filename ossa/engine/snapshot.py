@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ossa.api.approval import ApprovalDecision, ApprovalState
 from ossa.api.artifact import ArtifactRef
 from ossa.api.base import JSONObject
 from ossa.api.execution import Execution, TaskStatus
@@ -70,6 +71,16 @@ class ChildView:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalView:
+    """What matters of an Approval besides its spec."""
+
+    name: str
+    uid: str
+    state: ApprovalState = "Pending"
+    decisions: Mapping[str, ApprovalDecision] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """The Execution that spec.retryOf names: `problem` says why it cannot be resumed."""
 
@@ -119,6 +130,7 @@ class Snapshot:
     slots: how many pods may be started now; None where there is no limit.
     held_locks: by name, how many holders a lock of the namespace has in other Executions.
     children: all child Executions, by name.
+    approvals: all Approvals of this Execution, by name.
     source: what spec.retryOf names; None where it is unset.
     depth: how many Executions this one is a child of, one of the other.
     """
@@ -137,5 +149,6 @@ class Snapshot:
     slots: int | None = None
     held_locks: Mapping[str, int] = field(default_factory=dict)
     children: Mapping[str, ChildView] = field(default_factory=dict)
+    approvals: Mapping[str, ApprovalView] = field(default_factory=dict)
     source: Source | None = None
     depth: int = 0

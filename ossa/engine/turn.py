@@ -9,9 +9,18 @@ from ossa.api.base import Condition, JSONObject, set_condition
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import AttemptStatus, ExecutionError, TaskStatus
 from ossa.engine.clock import duration_text, from_text, to_exact_text, to_text
-from ossa.engine.decision import Announcement, ChildChange, ChildRequest, Decision, PodRequest, ending
+from ossa.engine.decision import (
+    Announcement,
+    ApprovalRequest,
+    ChildChange,
+    ChildRequest,
+    Decision,
+    PodRequest,
+    Verdict,
+    ending,
+)
 from ossa.engine.ledger import Ledger
-from ossa.engine.names import pod_name
+from ossa.engine.names import approval_name, pod_name
 from ossa.engine.outcome import Failure, earliest
 from ossa.engine.snapshot import ChildView, PodView, Snapshot
 from ossa.engine.start import CannotStart
@@ -39,7 +48,9 @@ class Turn:
         self.ledger = Ledger(self._before.tasks, self.now_text)
         self._create: list[PodRequest] = []
         self._children: list[ChildRequest] = []
+        self._approvals: list[ApprovalRequest] = []
         self._change: list[ChildChange] = []
+        self._verdicts: list[Verdict] = []
         self._events: list[Announcement] = []
         self._need_logs: list[str] = []
         self._wake_at: datetime | None = None
@@ -139,12 +150,32 @@ class Turn:
         )
         self._children.append(request)
 
+    def ask(self, unit: Unit) -> None:
+        """Records that people are asked to approve; `observe` then asks for the Approval."""
+        identity = self.identity(unit, self.ledger.unit(unit), ())
+        self.ledger.set_unit(
+            unit,
+            phase="Waiting",
+            attempt=identity.attempt,
+            pod=approval_name(identity),
+            started_at=self.now_text,
+        )
+        self.write_first()  # when it expires is reckoned from its start
+
+    def want_approval(self, request: ApprovalRequest) -> None:
+        """Asks for an Approval."""
+        self._approvals.append(request)
+
+    def want_verdict(self, verdict: Verdict) -> None:
+        """Asks that an Approval say what was decided."""
+        self._verdicts.append(verdict)
+
     def _begin(self, unit: Unit, locks: tuple[str, ...]) -> TaskIdentity:
         before = self.ledger.unit(unit)
         if unit.index is None and before.phase == "Retrying" and before.retry_at is None:
             text = f"Task {unit.task!r} is started again as attempt {before.attempt + 1}: {before.message}"
             self.announce("Warning", "TaskRestarted", text)
-        identity = self._identity(unit, before, locks)
+        identity = self.identity(unit, before, locks)
         self.ledger.set_unit(
             unit,
             phase="Running",
@@ -257,8 +288,10 @@ class Turn:
             status=status,
             create=tuple(self._create),
             children=tuple(self._children),
+            approvals=tuple(self._approvals),
             delete=tuple(sorted(name for name, pod in self.snapshot.pods.items() if self._is_stray(pod))),
             change=tuple(self._change),
+            verdicts=tuple(self._verdicts),
             need_logs=tuple(self._need_logs),
             events=tuple(self._events),
             wake_at=self._wake_at,
@@ -279,7 +312,8 @@ class Turn:
         held = task.items.active.get(str(pod.index)) if task.items is not None else task
         return held is None or held.phase != "Running" or held.pod != pod.name
 
-    def _identity(self, unit: Unit, before: AttemptStatus, locks: tuple[str, ...]) -> TaskIdentity:
+    def identity(self, unit: Unit, before: AttemptStatus, locks: tuple[str, ...]) -> TaskIdentity:
+        """Names the next attempt of a unit."""
         execution = self.snapshot.execution
         return TaskIdentity(
             namespace=execution.metadata.namespace,

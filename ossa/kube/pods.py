@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,12 +41,12 @@ from ossa.api.contract import (
     TaskIdentity,
 )
 from ossa.engine.snapshot import PodView
+from ossa.kube.labels import label_value
 
 JSONObject = dict[str, Any]
 
 VOLUME_IN, VOLUME_TOKEN = "ossa-in", "ossa-token"
 TOKEN_SECONDS = 3600
-LABEL_MAX = 63
 GRACE_SECONDS = 30
 
 
@@ -57,13 +56,6 @@ class PodSettings:
 
     artifacts_url: str
     epoch: int  # of the leader that creates it; the API server refuses any but the newest
-
-
-def label_value(name: str) -> str:
-    """A name as a label's value: itself, or where it is longer than 63 characters its start and a hash."""
-    if len(name) <= LABEL_MAX:
-        return name
-    return f"{name[: LABEL_MAX - 11].rstrip('-.')}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
 def build_pod(  # noqa: PLR0913 - each by name

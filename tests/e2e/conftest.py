@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import tempfile
@@ -13,7 +14,7 @@ from typing import IO
 import pytest
 
 from ossa.kube import paths
-from ossa.kube.client import ApiClient, NotFound
+from ossa.kube.client import ApiClient, Conflict, NotFound
 from ossa.kube.config import load_config
 from tests.e2e.harness import Cluster, Namespace, wait_for
 from tests.e2e.harness.cluster import connect
@@ -72,7 +73,8 @@ async def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIt
     if request.node.stash.get(FAILED, False):
         print(await made.diagnosis())
     if not os.environ.get("OSSA_E2E_KEEP"):
-        await cluster.api.delete(paths.core("namespaces", name=made.name))
+        with contextlib.suppress(NotFound, Conflict):  # a test may have deleted it itself
+            await cluster.api.delete(paths.core("namespaces", name=made.name))
 
 
 @pytest.fixture

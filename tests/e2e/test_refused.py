@@ -55,6 +55,30 @@ WORKFLOWS: dict[str, tuple[JSONObject, list[str]]] = {
         flow(task("a", "x", when="${{ inputs.n > }}")),
         ["spec.tasks[0].when: `inputs.n >`"],
     ),
+    "neither an agent nor an approval": (
+        flow({"name": "a"}),
+        ["spec.tasks[0]", "set exactly one of agent (who does it), workflow and approval (people who must approve)"],
+    ),
+    "an agent and an approval": (
+        flow({**task("a", "x"), "approval": {"message": "?", "approverUsers": ["bob"]}}),
+        ["spec.tasks[0]", "set exactly one of agent (who does it), workflow and approval (people who must approve)"],
+    ),
+    "an approval of nobody": (
+        flow({"name": "a", "approval": {"message": "?"}}),
+        ["spec.tasks[0].approval", "name who may approve: set approverGroups, approverUsers or both"],
+    ),
+    "more approvals than approvers": (
+        flow({"name": "a", "approval": {"message": "?", "approverUsers": ["bob"], "count": 2}}),
+        ["spec.tasks[0].approval", "name more who may approve"],
+    ),
+    "an approval with an input": (
+        flow({"name": "a", "input": {"n": 1}, "approval": {"message": "?", "approverUsers": ["bob"]}}),
+        ["spec.tasks[0]", "belong to a task with an agent"],
+    ),
+    "a question that refers to no task": (
+        flow({"name": "a", "approval": {"message": "${{ tasks.b.output }}?", "approverUsers": ["bob"]}}),
+        ["spec.tasks[0].approval.message: there is no task 'b'"],
+    ),
     "unknown root": (flow(task("a", "x", give={"v": "${{ input.v }}"})), ["spec.tasks[0].input.v: `input.v`"]),
     "output that refers to no task": (
         flow(task("a", "x"), outputs={"v": "${{ tasks.b.output }}"}),

@@ -128,6 +128,17 @@ subjects:
 {{- concat (list $own) .Values.extraOperators | toJson -}}
 {{- end }}
 
+{{/* The users that act for others, as a CEL list. */}}
+{{- define "ossa.delegates" -}}
+{{- concat (include "ossa.operators" . | fromJsonArray) .Values.delegates | uniq | toJson -}}
+{{- end }}
+
+{{/* Who deletes what has no owner or no namespace any more, as a CEL list: the controller manager's service accounts, or
+the controller manager itself where it uses none. */}}
+{{- define "ossa.collectors" -}}
+{{- list "system:serviceaccount:kube-system:generic-garbage-collector" "system:serviceaccount:kube-system:namespace-controller" "system:kube-controller-manager" | toJson -}}
+{{- end }}
+
 {{- define "ossa.keySecret" -}}
 {{- .Values.artifacts.existingKeySecret | default "ossa-artifacts-key" -}}
 {{- end }}

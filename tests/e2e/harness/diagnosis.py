@@ -14,12 +14,13 @@ JSONObject = dict[str, Any]
 
 
 async def diagnose(api: ApiClient, namespace: str) -> str:
-    """Executions, workflows, agents, pods with their logs, and events."""
+    """Executions, workflows, agents, approvals, pods with their logs, and events."""
     try:
         parts = await asyncio.gather(
             _ours(api, namespace, "executions"),
             _ours(api, namespace, "workflows"),
             _ours(api, namespace, "agents"),
+            _ours(api, namespace, "approvals"),
             _pods(api, namespace),
             _events(api, namespace),
         )

@@ -61,7 +61,8 @@ def test_files_are_what_the_models_say(folder: Path) -> None:
 def test_the_program_writes_the_same_files(tmp_path: Path) -> None:
     assert crds.main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
     written = sorted(path.name for path in (tmp_path / "b").iterdir())
-    assert written == ["ossa.dev_agents.yaml", "ossa.dev_executions.yaml", "ossa.dev_workflows.yaml"]
+    assert written == sorted(crds.file_name(kind) for kind in crds.KINDS)
+    assert "ossa.dev_workflows.yaml" in written
     for name in written:
         assert yaml.safe_load((tmp_path / "a" / name).read_text())["spec"]["group"] == "ossa.dev"
     assert crds.main([]) == 2
@@ -170,6 +171,7 @@ def test_a_union_that_kubernetes_cannot_say_is_refused() -> None:
         ("agents", ["Type", "Version", "Ready", "Age"], ["Image"]),
         ("workflows", ["Phase", "Tasks", "Version", "Message", "Age"], ["Revision"]),
         ("executions", ["Workflow", "Phase", "Progress", "Message", "Age"], ["Duration"]),
+        ("approvals", ["Execution", "Task", "State", "Approved", "Age"], ["Message"]),
     ],
 )
 def test_columns(plural: str, shown: list[str], wide: list[str]) -> None:
@@ -183,5 +185,14 @@ def test_columns(plural: str, shown: list[str], wide: list[str]) -> None:
 def test_names() -> None:
     names = {plural: crds.crd(kind)["spec"]["names"] for plural, kind in KINDS.items()}
     short = {plural: name["shortNames"] for plural, name in names.items()}
-    assert short == {"agents": ["oagent"], "workflows": ["owf"], "executions": ["exe"]}
+    assert short == {"agents": ["oagent"], "workflows": ["owf"], "executions": ["exe"], "approvals": ["oappr"]}
     assert all(name["categories"] == ["ossa"] for name in names.values())
+
+
+def test_decisions_are_appended_in_bounds() -> None:
+    node = at("approvals", "decisions")
+    assert (node["maxProperties"], node["default"]) == (64, {})
+    assert node["additionalProperties"]["properties"]["verdict"]["enum"] == ["Approved", "Rejected"]
+    assert node["additionalProperties"]["properties"]["reason"]["maxLength"] == 1024
+    assert "oldSelf.all(user, user in self && self[user] == oldSelf[user])" in str(node["x-kubernetes-validations"])
+    assert at("approvals", "spec")["x-kubernetes-validations"][0]["rule"] == "self == oldSelf"

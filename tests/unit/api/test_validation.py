@@ -39,7 +39,13 @@ def task(**fields: Any) -> dict[str, Any]:
     ("fields", "problem"),
     [
         ({"input": 3}, "spec.tasks[1].input: must be an object"),
-        ({"agent": 3}, "spec.tasks[1].agent: must be text; put it in quotes"),
+        ({"agent": 1}, "spec.tasks[1].agent: must be text; put it in quotes"),
+        ({"approval": "alice"}, "spec.tasks[1].approval: must be an object"),
+        ({"approval": {"message": "?", "count": 0}}, "spec.tasks[1].approval.count: "),
+        (
+            {"approval": {"message": "?", "timeout": "1 day"}},
+            "spec.tasks[1].approval.timeout: must be a duration such as 30s, 5m or 1h30m",
+        ),
         (
             {"name": "B_1"},
             "spec.tasks[1].name: must be lower case letters, digits and '-', and begin and end with a",
@@ -61,10 +67,11 @@ def test_a_task_of_the_wrong_shape(fields: dict[str, Any], problem: str) -> None
 
 
 def test_all_problems_are_told_at_once() -> None:
-    value = {"published": "maybe", "tasks": [{"agent": "a"}], "outputs": []}
+    value = {"published": "maybe", "tasks": [{"agent": "a"}, {"name": "b", "approval": {}}], "outputs": []}
     assert shape_problems(WorkflowSpec, value) == [
         "spec.published: must be true or false",
         "spec.tasks[0].name: is required; add it",
+        "spec.tasks[1].approval.message: is required; add it",
         "spec.outputs: must be an object",
     ]
 

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
+from controllers import authors
 from controllers.admission import REVIEWS
 from controllers.creation import EPOCH_POLICY
 from controllers.leading import LEASE
+from ossa.api import crds
 from ossa.api.contract import ANNOTATION_EPOCH, GROUP, LABEL_MANAGED_BY, MANAGED_BY, VERSION
 
 REPO = Path(__file__).parents[3]
@@ -72,7 +74,7 @@ def test_helm_finds_no_fault(chart: Path) -> None:
 def test_the_kinds_are_those_of_the_models() -> None:
     found = render(chart=CRDS)
     files = [yaml.safe_load(path.read_text()) for path in (REPO / "crds").glob("*.yaml")]
-    assert len(found) == len(files) == len(REVIEWS)
+    assert len(found) == len(files) == len(crds.KINDS)
     for expected in files:
         name = expected["metadata"]["name"]
         assert found["CustomResourceDefinition", name] == expected
@@ -217,6 +219,27 @@ def test_every_kind_has_a_webhook_at_its_handlers_path() -> None:
         assert webhook["timeoutSeconds"] == 5
 
 
+def test_authors_are_recorded_at_the_handlers_paths_and_hold_nobody_up() -> None:
+    webhooks = render()["MutatingWebhookConfiguration", "ossa-admission"]["webhooks"]
+    validating = render()["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"]
+    paths = {webhook["clientConfig"]["service"]["path"] for webhook in webhooks}
+    assert paths == {f"/{authors.PREFIX}{kind}" for kind in authors.KINDS}
+    for webhook, other in zip(webhooks, validating, strict=True):
+        assert webhook["rules"] == other["rules"]
+        assert webhook["clientConfig"]["caBundle"] == other["clientConfig"]["caBundle"]
+        assert webhook["clientConfig"]["service"]["path"] == f"/{authors.PREFIX}{webhook['rules'][0]['resources'][0]}"
+        assert (webhook["failurePolicy"], webhook["reinvocationPolicy"]) == ("Ignore", "IfNeeded")
+
+
+def test_delegates_are_the_same_for_the_webhook_and_the_policies() -> None:
+    settings = ('delegates=["system:serviceaccount:argocd:argocd-application-controller"]', 'extraOperators=["me"]')
+    told = environment("admission", *settings)["OSSA_DELEGATES"]
+    argo = "system:serviceaccount:argocd:argocd-application-controller"
+    assert authors.delegates_from({"OSSA_DELEGATES": told}) == {OPERATOR, "me", argo}
+    for name in ("ossa-authors", "ossa-approvals"):
+        assert told in str(render(*settings)["ValidatingAdmissionPolicy", name])
+
+
 def test_the_certificate_is_trusted_for_the_services_name(tmp_path: Path) -> None:
     found = render()
     secret = found["Secret", "ossa-admission-tls"]["data"]
@@ -249,9 +272,11 @@ def test_cert_manager_takes_over() -> None:
     found = render(*settings)
     assert ("Secret", "ossa-admission-tls") not in found
     assert ("Secret", "ossa-admission-ca") not in found
-    configuration = found["ValidatingWebhookConfiguration", "ossa-admission"]
-    assert configuration["metadata"]["annotations"] == {"cert-manager.io/inject-ca-from": "ossa-system/ossa-admission"}
-    assert "caBundle" not in configuration["webhooks"][0]["clientConfig"]
+    for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
+        configuration = found[kind, "ossa-admission"]
+        injected = {"cert-manager.io/inject-ca-from": "ossa-system/ossa-admission"}
+        assert configuration["metadata"]["annotations"] == injected
+        assert "caBundle" not in configuration["webhooks"][0]["clientConfig"]
     certificate = found["Certificate", "ossa-admission"]["spec"]
     assert certificate["issuerRef"] == {"name": "ossa-admission", "kind": "Issuer"}
     assert "ossa-admission.ossa-system.svc" in certificate["dnsNames"]
@@ -274,17 +299,8 @@ def test_a_certificate_of_ones_own() -> None:
 def test_policies_are_bound_and_deny() -> None:
     policies = {item["metadata"]["name"]: item["spec"] for item in of_kind("ValidatingAdmissionPolicy")}
     bindings = {item["spec"]["policyName"]: item["spec"] for item in of_kind("ValidatingAdmissionPolicyBinding")}
-    assert (
-        policies.keys()
-        == bindings.keys()
-        == {
-            "ossa-epoch",
-            "ossa-executions",
-            "ossa-pods",
-            "ossa-revisions",
-            "ossa-status",
-        }
-    )
+    names = {"approvals", "authors", "epoch", "executions", "pods", "revisions", "status"}
+    assert policies.keys() == bindings.keys() == {f"ossa-{name}" for name in names}
     for name, policy in policies.items():
         assert bindings[name]["validationActions"] == ["Deny"]
         assert policy["failurePolicy"] == "Fail"
@@ -341,7 +357,8 @@ def test_the_reconciler_writes_status_and_never_a_spec() -> None:
         for verb in rule["verbs"]
     }
     writes = {(resource, verb) for resource, verb in ours if verb not in ("get", "list", "watch")}
-    assert writes == {(f"{kind}/status", "patch") for kind in REVIEWS}
+    statuses = {(f"{kind.plural}/status", "patch") for kind in crds.KINDS}
+    assert writes == {*statuses, ("approvals", "create"), ("approvals", "delete")}
 
 
 def test_the_reconciler_has_one_lease() -> None:
@@ -360,6 +377,18 @@ def test_users_get_their_rights_through_the_clusters_roles() -> None:
     assert not [rule for rule in edit["rules"] for resource in rule["resources"] if resource.endswith("/status")]
     plain = render("rbac.aggregate=false")["ClusterRole", "ossa-edit"]["metadata"]["labels"]
     assert not [label for label in plain if "aggregate" in label]
+
+
+def test_starting_and_approving_are_two_rights() -> None:
+    def verbs(role: str) -> set[str]:
+        rules = render()["ClusterRole", role]["rules"]
+        return {verb for rule in rules if "approvals" in rule["resources"] for verb in rule["verbs"]}
+
+    assert verbs("ossa-view") == verbs("ossa-edit") == {"get", "list", "watch"}
+    assert verbs("ossa-approver") == {"get", "list", "watch", "patch"}
+    approver = render()["ClusterRole", "ossa-approver"]
+    assert not [label for label in approver["metadata"]["labels"] if "aggregate" in label]
+    assert {r for rule in approver["rules"] for r in rule["resources"]} == {"approvals", "workflows", "executions"}
 
 
 # --- values ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ import pytest
 import yaml
 from aiohttp import web
 
+from controllers import authors
 from controllers.admission import REVIEWS
 from ossa.api import crds
 from ossa.api.contract import GROUP, VERSION
@@ -156,6 +158,7 @@ async def running(server: str, certificate: tuple[Path, Path], tmp_path: Path) -
         "OSSA_HEALTH_PORT": str(health_port),
         "OSSA_ADMISSION_CERT_FILE": str(certificate[0]),
         "OSSA_ADMISSION_KEY_FILE": str(certificate[1]),
+        "OSSA_DELEGATES": '["robot"]',
     }
     with (tmp_path / "log").open("wb") as output:
         child = subprocess.Popen(  # noqa: ASYNC220 - it takes a millisecond, and the test has nothing else to do
@@ -183,12 +186,32 @@ def admission_review(kind: str, spec: dict[str, Any], **more: Any) -> dict[str, 
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
 
 
-def webhook_paths() -> Iterator[str]:
+def webhook_paths(prefix: str = "") -> Iterator[str]:
     text = (REPO / "charts/ossa/templates/webhook.yaml").read_text()
-    assert "path: /{{ $kind }}" in text
+    assert f"path: /{prefix}{{{{ $kind }}}}\n" in text
     for kind in ("agents", "workflows", "executions"):
         assert f'"{kind}"' in text
-        yield f"/{kind}"
+        yield f"/{prefix}{kind}"
+
+
+def patch_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The JSON patch of an answer that allows."""
+    assert answer["response"]["allowed"] is True, answer
+    patch: list[dict[str, Any]] = json.loads(base64.b64decode(answer["response"].get("patch", "W10=")))
+    return patch
+
+
+async def every_author_is_recorded(process: Process) -> None:
+    """Every path that records authors does, and touches nothing but the annotations, whatever the object."""
+    for path in webhook_paths(authors.PREFIX):
+        kind = path.removeprefix(f"/{authors.PREFIX}")
+        for spec in (GOOD[kind], BAD[kind]):
+            _, answer = await process.post(path, admission_review(kind, spec))
+            names = {"ossa.dev/created-by": "someone", "ossa.dev/spec-changed-by": "someone"}
+            assert patch_of(answer) == [{"op": "add", "path": "/metadata/annotations", "value": names}]
+        robot = {"username": "robot"}
+        _, answer = await process.post(path, admission_review(kind, GOOD[kind], userInfo=robot))
+        assert patch_of(answer) == []  # a delegate that names nobody
 
 
 async def test_the_process(certificate: tuple[Path, Path], tmp_path: Path) -> None:
@@ -215,18 +238,22 @@ async def test_the_process(certificate: tuple[Path, Path], tmp_path: Path) -> No
             _, answer = await process.post(path, admission_review(kind, GOOD[kind]))
             assert answer["response"]["allowed"] is True, answer
 
+        await every_author_is_recorded(process)
+
         # What comes to the wrong place does not pass.
         for path, review_ in [
             ("/nothing", admission_review("agents", GOOD["agents"])),
             ("/", admission_review("agents", GOOD["agents"])),
             ("/agents/", admission_review("agents", GOOD["agents"])),
             ("/agents", admission_review("workflows", BAD["workflows"])),
+            ("/authors-agents", admission_review("workflows", GOOD["workflows"])),
+            ("/authors-nothing", admission_review("agents", GOOD["agents"])),
             ("/agents", admission_review("agents", BAD["agents"], operation="DELETE")),
             ("/agents", admission_review("agents", BAD["agents"], subResource="status")),
         ]:
             _, answer = await process.post(path, review_)
             assert answer["response"]["allowed"] is False, path
-            assert "correct the ValidatingWebhookConfiguration" in answer["response"]["status"]["message"]
+            assert "correct the webhook configuration ossa-admission" in answer["response"]["status"]["message"]
         foreign = {"group": "foreign.example", "version": "v1", "resource": "agents"}
         _, answer = await process.post("/agents", admission_review("agents", GOOD["agents"], resource=foreign))
         assert answer["response"]["allowed"] is False

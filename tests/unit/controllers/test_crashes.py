@@ -154,6 +154,7 @@ async def reconciler(config: KubeConfig, *, at: int | None = None, after: bool =
         tasks = [
             asyncio.create_task(list_and_watch(api, paths.ossa("executions"), {}, Events(controller))),
             asyncio.create_task(list_and_watch(api, paths.core("pods"), {}, controller.pods)),
+            asyncio.create_task(list_and_watch(api, paths.ossa("approvals"), {}, controller.approvals)),
             *(asyncio.create_task(controller.loop.work()) for _ in range(4)),
         ]
         try:

@@ -142,3 +142,43 @@ def test_a_revision_is_named_by_its_content() -> None:
 def test_a_revision_that_makes_no_sense_does_not_compile(task: dict[str, Any], why: str) -> None:
     with pytest.raises(CompileError, match=why):
         compile_revision(revision(spec({"name": "a", **task})))
+
+
+def approval(**fields: Any) -> dict[str, Any]:
+    """A task that waits for bob."""
+    return {"name": "ask", "agent": None, "approval": {"message": "Release?", "approverUsers": ["bob"], **fields}}
+
+
+def test_a_task_may_wait_for_people() -> None:
+    asks = approval(message="Release ${{ tasks.a.output.n }} rows?")
+    assert workflow_problems(spec({"name": "a"}, asks, {"name": "b", "dependsOn": ["ask"]})) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "problem"),
+    [
+        ({"name": "ask", "agent": None}, "spec.tasks[0]: set exactly one of agent (who does it), workflow and approval"),
+        ({**approval(), "agent": "worker"}, "spec.tasks[0]: set exactly one of agent (who does it), workflow and approval"),
+        (approval(approverUsers=[]), "spec.tasks[0].approval: name who may approve: set approverGroups, approverUsers"),
+        (
+            approval(count=2),
+            "spec.tasks[0].approval.count: 2 must approve, and approverUsers names only 1; lower it, or name more",
+        ),
+        (
+            {**approval(), "timeout": "5m"},
+            "spec.tasks[0].timeout: it belongs to a task with an agent, and not to an app",
+        ),
+        ({**approval(), "input": {"a": 1}}, "spec.tasks[0].input: it belongs to a task with an agent"),
+        ({**approval(), "capability": "x"}, "spec.tasks[0].capability: it belongs to a task with an agent"),
+        (approval(timeout="0s"), "spec.tasks[0].approval.timeout: it must be more than zero; leave it out for 24h"),
+        (approval(message="${{ tasks.b.output }}"), "spec.tasks[0].approval.message: there is no task 'b'"),
+        (
+            approval(message="${{ tasks.ask.output }}"),
+            "spec.tasks[0].approval.message: the task 'ask' waits for itself",
+        ),
+        (approval(message="${{ 1 + }}"), "spec.tasks[0].approval.message: `1 +`"),
+    ],
+)
+def test_an_approval_that_makes_no_sense(task: dict[str, Any], problem: str) -> None:
+    (found,) = workflow_problems(spec(task))
+    assert str(found).startswith(problem)

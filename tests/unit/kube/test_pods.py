@@ -19,7 +19,8 @@ from ossa.api.contract import (
     TaskIdentity,
 )
 from ossa.engine.snapshot import PodView
-from ossa.kube.pods import PodSettings, build_pod, identity_of, label_value, owner_reference, pod_view
+from ossa.kube.labels import label_value
+from ossa.kube.pods import PodSettings, build_pod, identity_of, owner_reference, pod_view
 
 IDENTITY = TaskIdentity(namespace="lab", execution="run", uid="uid-1", workflow="flow", task="ingest", attempt=2)
 URL = "http://artifacts:8080"
