@@ -274,17 +274,8 @@ def test_a_certificate_of_ones_own() -> None:
 def test_policies_are_bound_and_deny() -> None:
     policies = {item["metadata"]["name"]: item["spec"] for item in of_kind("ValidatingAdmissionPolicy")}
     bindings = {item["spec"]["policyName"]: item["spec"] for item in of_kind("ValidatingAdmissionPolicyBinding")}
-    assert (
-        policies.keys()
-        == bindings.keys()
-        == {
-            "ossa-epoch",
-            "ossa-executions",
-            "ossa-pods",
-            "ossa-revisions",
-            "ossa-status",
-        }
-    )
+    names = {"ossa-epoch", "ossa-executions", "ossa-pods", "ossa-revisions", "ossa-status", "ossa-triggers"}
+    assert policies.keys() == bindings.keys() == names
     for name, policy in policies.items():
         assert bindings[name]["validationActions"] == ["Deny"]
         assert policy["failurePolicy"] == "Fail"
@@ -331,7 +322,7 @@ def test_admission_has_no_rights_at_all() -> None:
             assert "ossa-admission" not in [subject["name"] for subject in binding["subjects"]]
 
 
-def test_the_reconciler_writes_status_and_never_a_spec() -> None:
+def test_the_reconciler_writes_status_and_makes_and_ends_executions() -> None:
     rules = render()["ClusterRole", "ossa-reconciler"]["rules"]
     ours = {
         (resource, verb)
@@ -341,7 +332,8 @@ def test_the_reconciler_writes_status_and_never_a_spec() -> None:
         for verb in rule["verbs"]
     }
     writes = {(resource, verb) for resource, verb in ours if verb not in ("get", "list", "watch")}
-    assert writes == {(f"{kind}/status", "patch") for kind in REVIEWS}
+    triggers = {("executions", verb) for verb in ("create", "patch", "delete")}
+    assert writes == {(f"{kind}/status", "patch") for kind in REVIEWS} | triggers
 
 
 def test_the_reconciler_has_one_lease() -> None:
