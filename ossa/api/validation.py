@@ -86,7 +86,10 @@ def workflow_size_problems(spec: BaseModel) -> list[str]:
 
 def execution_problems(spec: ExecutionSpec) -> list[str]:
     """What is wrong with an Execution beyond the shape of its fields; empty where nothing is."""
-    return inputs_problems(spec.inputs, "spec.inputs")
+    problems = inputs_problems(spec.inputs, "spec.inputs")
+    if spec.retry_of is not None and spec.inputs:
+        problems.append("spec.inputs: with retryOf they are those of the Execution that is resumed; leave them out")
+    return problems
 
 
 def inputs_problems(inputs: JSONObject, where: str) -> list[str]:
@@ -102,8 +105,6 @@ def inputs_problems(inputs: JSONObject, where: str) -> list[str]:
             f"{where}: is {size} bytes of JSON, and at most {EXECUTION_INPUTS_LIMIT} are taken; "
             "pass where the data lies, and let the first task fetch it"
         )
-    if spec.retry_of is not None and spec.inputs:
-        problems.append("spec.inputs: with retryOf they are those of the Execution that is resumed; leave them out")
     return problems
 
 
