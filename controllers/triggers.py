@@ -188,20 +188,16 @@ class Triggers:
         for new in wanted:
             if new.trigger in outcome.refused:
                 continue  # a later time that is made would say that this one is done with
-            what = f"the run of {to_text(new.scheduled_at)} could not be made"
             try:
-                item = await self._created(workflow, new)
+                self._made(await self._created(workflow, new))
             except ApiError as error:
-                outcome.note(new.trigger, what, error)
+                outcome.note(new.trigger, f"the run of {to_text(new.scheduled_at)} could not be made", error)
                 if error.transient:
                     self._asked.setdefault(key_of(workflow), set()).add(new.name)
+                else:
+                    said = outcome.refused[new.trigger]
+                    await announce(self._api, workflow, kind="Warning", reason="TriggerRefused", message=said)
                 continue
-            found = run_of(item)
-            if found is None or (found.trigger, found.scheduled_at) != (new.trigger, new.scheduled_at):
-                taken = ApiError(409, "NameTaken", f"an Execution that no trigger made is called {new.name}; delete it")
-                outcome.note(new.trigger, what, taken)
-                continue
-            self._made(item)
             said = f"started {new.name} for {to_text(new.scheduled_at)}"
             await announce(self._api, workflow, kind="Normal", reason="Triggered", message=said)
 
@@ -218,8 +214,16 @@ class Triggers:
         namespace = workflow["metadata"]["namespace"]
         try:
             return await self._api.post(paths.ossa("executions", namespace), build_execution(workflow, new))
-        except Conflict:
-            return await self._api.get(paths.ossa("executions", namespace, new.name))
+        except Conflict as error:
+            try:
+                item = await self._api.get(paths.ossa("executions", namespace, new.name))
+            except NotFound:  # deleted just now, or a quota's conflict: worth another try
+                raise ApiError(0, error.reason, error.message) from error
+        found = run_of(item)
+        if found is None or (found.trigger, found.scheduled_at) != (new.trigger, new.scheduled_at):
+            why = f"an Execution that no trigger made is called {new.name}; delete it"
+            raise Conflict(409, "NameTaken", why)
+        return item
 
     async def _end(self, workflow: JSONObject, decision: TriggerDecision, outcome: _Outcome) -> None:
         namespace = workflow["metadata"]["namespace"]

@@ -314,6 +314,9 @@ async def test_a_refusal_is_told_and_does_not_hold_up_the_status() -> None:
         await one.look()
         assert cluster.tick()["message"] == "the run of 2026-01-01T12:01:00Z could not be made: exceeded quota"
         assert "lastScheduleTime" not in cluster.tick()
+        assert [e["reason"] for e in cluster.of(paths.core("events", "lab")) if e["type"] == "Warning"] == [
+            "TriggerRefused"
+        ]
         api.error = None
         await one.look()
         assert cluster.there() == {name_at(BEGIN + MINUTE)}
