@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from controllers.cache import Key, ObjectCache
+from controllers.collector import RevisionCollector
 from controllers.resync import Followed, learn
 from controllers.revisions import Revisions
 from controllers.triggers import LOOK_AGAIN, Triggers, build_execution, run_of
@@ -96,13 +97,14 @@ class Reconciler:
         self.queued: list[Key] = []
         self.triggers = Triggers(api, made=self.made, changed=self.queued.append, now=lambda: cluster.now)
         self.executions = ObjectCache(self.triggers.execution_changed)
-        agents, workflows = ObjectCache(), ObjectCache()
+        agents, workflows, revisions = ObjectCache(), ObjectCache(), Revisions(api)
         self.workflows = WorkflowController(
             api,
             SETTINGS,
             cache=workflows,
             agents=agents,
-            revisions=Revisions(api),
+            revisions=revisions,
+            collector=RevisionCollector(api, workflows=workflows, executions=self.executions, revisions=revisions),
             triggers=self.triggers,
             changed=lambda _: None,
         )

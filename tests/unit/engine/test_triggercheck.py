@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from controllers.admission import review
-from ossa.engine.graph import workflow_problems
+from ossa.engine.checks import workflow_problems
 from tests.unit.controllers.reviews import body
 from tests.unit.engine.world import spec
 
