@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +25,20 @@ def key_of(item: JSONObject) -> Key:
     return Key(item["metadata"]["namespace"], item["metadata"]["name"])
 
 
-class ObjectCache:
-    """Raw objects by key. An older state never replaces a newer one."""
+# What an object was and what it is now; None where it was not, or is no more.
+Listener = Callable[[JSONObject | None, JSONObject | None], None]
 
-    def __init__(self) -> None:
+
+def _unheard(old: JSONObject | None, new: JSONObject | None) -> None:
+    """Nobody listens."""
+
+
+class ObjectCache:
+    """Raw objects by key. An older state never replaces a newer one. `told` hears of each change."""
+
+    def __init__(self, told: Listener = _unheard) -> None:
         self._items: dict[Key, JSONObject] = {}
+        self._told = told
 
     def get(self, key: Key) -> JSONObject | None:
         """The object, None where it is not known."""
@@ -50,6 +59,7 @@ class ObjectCache:
         if old is not None and _version(old) >= _version(item):
             return False
         self._items[key] = item
+        self._told(old, item)
         return True
 
     def take(self, kind: str | None, item: JSONObject) -> bool:
@@ -65,6 +75,7 @@ class ObjectCache:
         old = self._items.get(key)
         if old is not None and old["metadata"]["uid"] == item["metadata"]["uid"]:
             del self._items[key]
+            self._told(old, None)
 
 
 def _version(item: JSONObject) -> int:

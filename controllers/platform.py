@@ -15,6 +15,7 @@ from controllers.metrics import Metrics
 from controllers.resync import Followed, learn, resync
 from controllers.revisions import Revisions
 from controllers.settings import Settings
+from controllers.triggers import Triggers
 from controllers.workflows import WorkflowController
 from ossa.api.contract import LABEL_MANAGED_BY, MANAGED_BY
 from ossa.kube import paths
@@ -29,7 +30,8 @@ class Platform:
     def __init__(self, config: KubeConfig, settings: Settings, *, epoch: int, metrics: Metrics) -> None:
         self._settings = settings
         self._api = ApiClient(config, observe=metrics.request)
-        agents, workflows, executions = ObjectCache(), ObjectCache(), ObjectCache()
+        triggers = Triggers(self._api, made=self._execution_made, changed=self._triggers_changed)
+        agents, workflows, executions = ObjectCache(), ObjectCache(), ObjectCache(triggers.execution_changed)
         revisions = Revisions(self._api)
         self.collector = RevisionCollector(self._api, workflows=workflows, executions=executions, revisions=revisions)
         self.agents = AgentController(self._api, settings, agents, changed=self._agent_changed)
@@ -50,6 +52,7 @@ class Platform:
             agents=agents,
             revisions=revisions,
             collector=self.collector,
+            triggers=triggers,
             changed=self.executions.workflow_changed,
         )
         self._followed = (
@@ -61,6 +64,12 @@ class Platform:
 
     def _agent_changed(self, agent: Key) -> None:
         self.workflows.agent_changed(agent)
+
+    def _execution_made(self, item: dict[str, Any]) -> None:
+        self.executions.seen(None, item)
+
+    def _triggers_changed(self, workflow: Key) -> None:
+        self.workflows.loop.queue.add(workflow)
 
     def register(self, registry: kopf.OperatorRegistry) -> None:
         """The handlers of all kinds."""

@@ -47,7 +47,7 @@ async def learn(api: ApiClient, kinds: Sequence[Followed]) -> None:
     """Reads what is there, until it succeeds.
 
     The watches of the kinds start at different moments: without this each restart would make Drafts of workflows whose
-    agents were not seen yet.
+    agents were not seen yet, and triggers would start beside Executions that they did not see.
     """
     for kind in kinds:
         while not await _list(api, kind):  # noqa: ASYNC110 - the other side of the wait is the API server

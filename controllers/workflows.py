@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,15 +17,18 @@ from controllers.collector import RevisionCollector
 from controllers.loop import Loop
 from controllers.revisions import Revisions
 from controllers.settings import Settings
+from controllers.triggers import Triggers
 from ossa.api.agent import AgentSpec
 from ossa.api.base import Condition, set_condition
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.task import Task
+from ossa.api.trigger import TriggerStatus
 from ossa.api.validation import InvalidSpecError, parse_spec, workflow_size_problems
 from ossa.api.workflow import WorkflowSpec, WorkflowStatus
 from ossa.engine.checks import workflow_problems
 from ossa.engine.clock import to_text
 from ossa.engine.revision import AgentSnapshot, Revision, find_capability
+from ossa.engine.triggers import Standing
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, NotFound
 from ossa.kube.status import write_status
@@ -47,6 +50,13 @@ class Finding:
     withheld: bool = False  # spec.published is false
     revision: Revision | None = None
     tasks: int = 0
+
+    @property
+    def standing(self) -> Standing | None:
+        """What triggers need to know of it; None of a spec that makes no sense."""
+        if self.invalid:
+            return None
+        return "Withheld" if self.withheld else "Draft" if self.unresolved else "Published"
 
 
 def examine(item: JSONObject, agent_of: Callable[[str], JSONObject | None], worker_image: str) -> Finding:
@@ -77,8 +87,10 @@ def examine(item: JSONObject, agent_of: Callable[[str], JSONObject | None], work
             withheld=not spec.published,
             tasks=len(spec.tasks) + len(spec.finally_),
         )
+    # What starts a workflow is no part of what runs: an edit of a trigger makes no revision.
+    runs = spec.model_copy(update={"triggers": None})
     revision = Revision(
-        workflow=item["metadata"]["name"], version=spec.version, spec=spec, agents=dict(sorted(agents.items()))
+        workflow=item["metadata"]["name"], version=spec.version, spec=runs, agents=dict(sorted(agents.items()))
     )
     return Finding(revision=revision, tasks=len(spec.tasks) + len(spec.finally_))
 
@@ -115,7 +127,14 @@ def _resolve(task: Task, name: str, path: str, agent: JSONObject | None, worker_
     )
 
 
-def status_of(item: JSONObject, finding: Finding, *, revision: str | None, now: str) -> WorkflowStatus:
+def status_of(
+    item: JSONObject,
+    finding: Finding,
+    *,
+    revision: str | None,
+    now: str,
+    triggers: Mapping[str, TriggerStatus] | None = None,
+) -> WorkflowStatus:
     """Pure: the status that tells of `finding`. `revision` is what Executions started now will run."""
     generation = item["metadata"]["generation"]
     message = _message(finding)
@@ -136,6 +155,7 @@ def status_of(item: JSONObject, finding: Finding, *, revision: str | None, now: 
         revision=revision,
         tasks=finding.tasks,
         message=message,
+        triggers=dict(triggers) if triggers else None,
         conditions=conditions,
     )
 
@@ -173,6 +193,7 @@ class WorkflowController:
         agents: ObjectCache,
         revisions: Revisions,
         collector: RevisionCollector,
+        triggers: Triggers,
         changed: Callable[[Key], None],
     ) -> None:
         self._api = api
@@ -181,6 +202,7 @@ class WorkflowController:
         self._agents = agents
         self._revisions = revisions
         self._collector = collector
+        self._triggers = triggers
         self._changed = changed
         self.loop: Loop[Key] = Loop("Workflow", self.reconcile)
 
@@ -218,15 +240,25 @@ class WorkflowController:
         revision = None if finding.withheld else old
         if finding.revision is not None:
             revision = await self._revisions.publish(item, finding.revision)
-        status = status_of(item, finding, revision=revision, now=to_text(datetime.now(UTC)))
+        turn = await self._triggers.turn(item, finding.standing)
+        if turn.look_again is not None:
+            self.loop.queue.add_after(key, turn.look_again)
+        now = to_text(datetime.now(UTC))
+        await self._write(item, finding, status_of(item, finding, revision=revision, now=now, triggers=turn.status))
+        if turn.unsure is not None:
+            raise turn.unsure  # asked for again; what is known has been written all the same
+
+    async def _write(self, item: JSONObject, finding: Finding, status: WorkflowStatus) -> None:
+        """Writes what was found where it is news, and tells of it."""
+        key, revision = key_of(item), status.revision
+        path = paths.ossa("workflows", key.namespace, key.name)
         try:
-            written = await write_status(
-                self._api, paths.ossa("workflows", key.namespace, key.name), item, status.to_json()
-            )
+            written = await write_status(self._api, path, item, status.to_json(), maps=("triggers",))
         except NotFound:
             return
         if written is None:
             return
+        old = (item.get("status") or {}).get("revision")
         told = (item.get("status") or {}).get("message")
         if self._cache.put(written):
             self._changed(key)

@@ -28,6 +28,12 @@ ANNOTATION_CAPABILITY = "ossa.dev/capability"  # {"inputSchema": …, "outputSch
 ANNOTATION_DEPTH = "ossa.dev/depth"  # of a child Execution: how many it is a child of, one of the other
 # On a Namespace: how many worker pods may run there at once.
 ANNOTATION_PARALLELISM = "ossa.dev/parallelism"
+# On an Execution that a trigger made; the operator's own, like those of pods.
+LABEL_TRIGGER = "ossa.dev/trigger"
+ANNOTATION_SCHEDULED_AT = "ossa.dev/scheduled-at"  # RFC 3339, whole minutes
+# Users, as the API server knows them: who made the last change of a spec, and for whom a delegate acts.
+ANNOTATION_SPEC_CHANGED_BY = "ossa.dev/spec-changed-by"
+ANNOTATION_AUTHOR = "ossa.dev/author"
 # On a Namespace: comma separated names of the service accounts that agents there may run as.
 ANNOTATION_SERVICE_ACCOUNTS = "ossa.dev/service-accounts"
 DEFAULT_SERVICE_ACCOUNT = "default"

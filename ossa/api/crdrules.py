@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ossa.api.approval import USER_MAX_LENGTH
 from ossa.api.base import JSONObject
 from ossa.api.task import MAX_TASKS
+from ossa.api.trigger import CRON_WORDS, MAX_TRIGGERS
 
 # As apimachinery's resource.Quantity is written.
 QUANTITY = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$"
@@ -72,7 +73,19 @@ FIELDS: Mapping[str, JSONObject] = {
     "WorkflowSpec.tasks": _map_list("name"),
     "WorkflowSpec.finally": _map_list("name"),
     "WorkflowSpec.outputs": {"maxProperties": 100},
+    "WorkflowSpec.triggers": _map_list("name"),
+    "WorkflowStatus.triggers": {"maxProperties": MAX_TRIGGERS},
     "WorkflowStatus.conditions": _CONDITIONS,
+    "Trigger.cron": {
+        _RULES: [
+            _rule(
+                rf"self.matches('^\\s*\\S+(\\s+\\S+){{4}}\\s*$') || self in [{', '.join(map(repr, CRON_WORDS))}]",
+                "must be five fields: minute, hour, day of the month, month and day of the week, such as 0 2 * * *; "
+                f"or one of {', '.join(CRON_WORDS)}",
+            )
+        ]
+    },
+    "Trigger.inputs": {"maxProperties": 256},
     "Task.dependsOn": {"x-kubernetes-list-type": "set"},
     "Task.input": {"maxProperties": 256},
     "Task.defaultOutput": {"maxProperties": 256},

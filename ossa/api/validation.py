@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from ossa.api.agent import HANDLER, AgentSpec, Runtime
 from ossa.api.artifact import REFERENCE_KEY
-from ossa.api.base import DNS_LABEL, DNS_SUBDOMAIN, DURATION
+from ossa.api.base import DNS_LABEL, DNS_SUBDOMAIN, DURATION, JSONObject
 from ossa.api.execution import ExecutionSpec
 from ossa.api.paths import joined_path
 from ossa.api.podtemplate import pod_template_problems
@@ -86,19 +86,25 @@ def workflow_size_problems(spec: BaseModel) -> list[str]:
 
 def execution_problems(spec: ExecutionSpec) -> list[str]:
     """What is wrong with an Execution beyond the shape of its fields; empty where nothing is."""
-    problems = [
-        f"{joined_path(('spec', 'inputs', *path))}: an artifact may not come in from outside "
-        f"({REFERENCE_KEY!r} is written by tasks alone); pass the value itself, or where it lies"
-        for path in _reference_paths(spec.inputs)
-    ]
-    size = _json_size(spec.inputs)
-    if size > EXECUTION_INPUTS_LIMIT:
-        problems.append(
-            f"spec.inputs: is {size} bytes of JSON, and at most {EXECUTION_INPUTS_LIMIT} are taken; "
-            "pass where the data lies, and let the first task fetch it"
-        )
+    problems = inputs_problems(spec.inputs, "spec.inputs")
     if spec.retry_of is not None and spec.inputs:
         problems.append("spec.inputs: with retryOf they are those of the Execution that is resumed; leave them out")
+    return problems
+
+
+def inputs_problems(inputs: JSONObject, where: str) -> list[str]:
+    """What is wrong with the inputs of an Execution, which stand at `where`, whatever it runs."""
+    problems = [
+        f"{joined_path(path, where)}: an artifact may not come in from outside "
+        f"({REFERENCE_KEY!r} is written by tasks alone); pass the value itself, or where it lies"
+        for path in _reference_paths(inputs)
+    ]
+    size = _json_size(inputs)
+    if size > EXECUTION_INPUTS_LIMIT:
+        problems.append(
+            f"{where}: is {size} bytes of JSON, and at most {EXECUTION_INPUTS_LIMIT} are taken; "
+            "pass where the data lies, and let the first task fetch it"
+        )
     return problems
 
 

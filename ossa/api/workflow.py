@@ -6,6 +6,7 @@ from pydantic import Field
 
 from ossa.api.base import Condition, Duration, JSONObject, Model, Resource, StatusModel
 from ossa.api.task import MAX_TASKS, ExecutionRetry, Task
+from ossa.api.trigger import MAX_TRIGGERS, Trigger, TriggerStatus
 
 
 class WorkflowSpec(Model):
@@ -49,6 +50,10 @@ class WorkflowSpec(Model):
     retry: ExecutionRetry | None = Field(
         default=None, description="Further attempts of a failed Execution; finished tasks are kept."
     )
+    # Unset rather than empty: a revision made before there were triggers keeps its hash.
+    triggers: list[Trigger] | None = Field(
+        default=None, max_length=MAX_TRIGGERS, description="What starts it by itself: schedules."
+    )
 
 
 class WorkflowStatus(StatusModel):
@@ -61,6 +66,7 @@ class WorkflowStatus(StatusModel):
     )
     tasks: int = Field(default=0, description="How many tasks it has.")
     message: str | None = Field(default=None, description="Why it is a Draft, and what to do.")
+    triggers: dict[str, TriggerStatus] | None = Field(default=None, description="Where each trigger stands, by name.")
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=16,

@@ -15,6 +15,7 @@ from ossa.engine.clock import parse_duration
 from ossa.engine.expressions import CompileError, Condition, Template, child_path, parse_template
 from ossa.engine.graph import TaskTemplates, cycle_text, parse_task, topological_order
 from ossa.engine.references import Path
+from ossa.engine.triggercheck import trigger_problems
 from ossa.engine.values import is_deep
 
 
@@ -50,6 +51,7 @@ def workflow_problems(spec: WorkflowSpec) -> list[Problem]:
     problems += _duration_problems(spec.timeout, "spec.timeout")
     if spec.retry is not None:
         problems += _backoff_problems(spec.retry.backoff.initial, spec.retry.backoff.max, "spec.retry.backoff")
+    problems += [Problem(field, message) for field, message in trigger_problems(spec)]
     return problems
 
 

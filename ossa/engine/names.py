@@ -1,14 +1,17 @@
-"""Names of pods, child Executions and approvals."""
+"""Names of pods, child Executions, approvals, and the Executions that triggers make."""
 
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 
 from ossa.api.contract import TaskIdentity
 
 _LIMIT = 63
 _HASH_LENGTH = 10
 _TASK_SHARE = 24
+_OBJECT_LIMIT = 253
+_MINUTES_SHARE = 10
 
 
 def pod_name(identity: TaskIdentity) -> str:
@@ -25,3 +28,15 @@ def pod_name(identity: TaskIdentity) -> str:
 def approval_name(identity: TaskIdentity) -> str:
     """The Approval of an attempt is called as its pod would be, whichever reconciler asks for it."""
     return pod_name(identity.model_copy(update={"epoch": 0}))
+
+
+def triggered_name(workflow: str, trigger: str, scheduled_at: datetime) -> str:
+    """WORKFLOW.TRIGGER-MINUTES: the Execution of a scheduled time has this name and no other.
+
+    A trigger's name has no dot and the minutes no hyphen, so no two triggers of a namespace share a name.
+    """
+    room = _OBJECT_LIMIT - len(trigger) - _MINUTES_SHARE - 2
+    if len(workflow) > room:
+        digest = hashlib.sha256(workflow.encode()).hexdigest()[:_HASH_LENGTH]
+        workflow = f"{workflow[: room - _HASH_LENGTH - 1].rstrip('-.')}-{digest}"
+    return f"{workflow}.{trigger}-{int(scheduled_at.timestamp()) // 60}"

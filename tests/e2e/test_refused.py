@@ -108,6 +108,30 @@ WORKFLOWS: dict[str, tuple[JSONObject, list[str]]] = {
     "bad name": (flow(task("A_b", "x")), ["spec.tasks[0].name", "A_b"]),
     "bad timeout": (flow(task("a", "x", timeout="soon")), ["spec.tasks[0].timeout", "soon"]),
     "no tasks": (flow(), ["spec.tasks"]),
+    "cron with four fields": (
+        flow(task("a", "x"), triggers=[{"name": "t", "cron": "0 2 * *"}]),
+        ["spec.triggers[0].cron", "must be five fields: minute, hour", "@daily"],
+    ),
+    "cron with a wrong minute": (
+        flow(task("a", "x"), triggers=[{"name": "t", "cron": "61 2 * * *"}]),
+        ["spec.triggers[0].cron: '61' in '61 2 * * *' is no minute; write * or 0-59"],
+    ),
+    "unknown time zone": (
+        flow(task("a", "x"), triggers=[{"name": "t", "cron": "@daily", "timeZone": "Europe/Berln"}]),
+        ["spec.triggers[0].timeZone: there is no time zone 'Europe/Berln'; did you mean 'Europe/Berlin'?"],
+    ),
+    "two triggers of one name": (
+        flow(task("a", "x"), triggers=[{"name": "t", "cron": "@daily"}, {"name": "t", "cron": "@hourly"}]),
+        ["spec.triggers[1]", 'name":"t"'],
+    ),
+    "trigger whose inputs break the schema": (
+        flow(
+            task("a", "x"),
+            inputs={"type": "object", "properties": {"n": {"type": "integer"}}},
+            triggers=[{"name": "t", "cron": "@daily", "inputs": {"n": "x"}}],
+        ),
+        ["spec.triggers[0].inputs.n: 'x' is not of type 'integer'; this breaks spec.inputs"],
+    ),
 }
 
 AGENTS: dict[str, tuple[JSONObject, list[str]]] = {

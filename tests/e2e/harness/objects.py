@@ -51,9 +51,10 @@ def workflow(
     inputs: JSONObject | None = None,
     outputs: JSONObject | None = None,
     published: bool = True,
+    triggers: list[JSONObject] | None = None,
 ) -> JSONObject:
     """A Workflow of tasks."""
-    fields = {"tasks": tasks, "inputs": inputs, "outputs": outputs, "published": published}
+    fields = {"tasks": tasks, "inputs": inputs, "outputs": outputs, "published": published, "triggers": triggers}
     return resource("Workflow", name, {field: value for field, value in fields.items() if value is not None})
 
 

@@ -99,6 +99,7 @@ def test_no_default_is_written_into_a_status() -> None:
 def test_lists_of_named_things_are_maps() -> None:
     for plural, path, key in [
         ("workflows", "spec.tasks", "name"),
+        ("workflows", "spec.triggers", "name"),
         ("agents", "spec.capabilities", "name"),
         *((plural, "status.conditions", "type") for plural in KINDS),
     ]:

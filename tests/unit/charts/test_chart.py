@@ -299,7 +299,7 @@ def test_a_certificate_of_ones_own() -> None:
 def test_policies_are_bound_and_deny() -> None:
     policies = {item["metadata"]["name"]: item["spec"] for item in of_kind("ValidatingAdmissionPolicy")}
     bindings = {item["spec"]["policyName"]: item["spec"] for item in of_kind("ValidatingAdmissionPolicyBinding")}
-    names = {"approvals", "authors", "epoch", "executions", "pods", "revisions", "status"}
+    names = {"approvals", "authors", "epoch", "executions", "pods", "revisions", "status", "triggers"}
     assert policies.keys() == bindings.keys() == {f"ossa-{name}" for name in names}
     for name, policy in policies.items():
         assert bindings[name]["validationActions"] == ["Deny"]
@@ -347,7 +347,7 @@ def test_admission_has_no_rights_at_all() -> None:
             assert "ossa-admission" not in [subject["name"] for subject in binding["subjects"]]
 
 
-def test_the_reconciler_writes_status_and_never_a_spec() -> None:
+def test_the_reconciler_writes_status_and_makes_and_ends_executions() -> None:
     rules = render()["ClusterRole", "ossa-reconciler"]["rules"]
     ours = {
         (resource, verb)
@@ -358,7 +358,8 @@ def test_the_reconciler_writes_status_and_never_a_spec() -> None:
     }
     writes = {(resource, verb) for resource, verb in ours if verb not in ("get", "list", "watch")}
     statuses = {(f"{kind.plural}/status", "patch") for kind in crds.KINDS}
-    assert writes == {*statuses, ("approvals", "create"), ("approvals", "delete")}
+    runs = {("executions", verb) for verb in ("create", "patch", "delete")}
+    assert writes == {*statuses, *runs, ("approvals", "create"), ("approvals", "delete")}
 
 
 def test_the_reconciler_has_one_lease() -> None:

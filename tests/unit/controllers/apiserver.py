@@ -98,7 +98,7 @@ class ApiServer:
             case "GET" if path in self.objects:
                 return web.json_response(self.objects[path])
             case "GET" if _is_collection(path):
-                return web.json_response({"metadata": {"resourceVersion": str(self._version)}, "items": self.of(path)})
+                return web.json_response(self._list(path))
             case "POST":
                 return self._post(path, await request.json())
             case "PUT" if path in self.objects:
@@ -109,8 +109,13 @@ class ApiServer:
             case "PATCH":
                 return self._patch(path, await request.json())
             case "DELETE":
-                return web.json_response({}) if self.remove(path) else failure(404, "NotFound")
+                return self._delete(path, await request.json() if request.can_read_body else {})
         return failure(404, "NotFound", path)
+
+    def _list(self, path: str) -> JSONObject:
+        items = self.of(path)
+        kind = {"apiVersion": items[0]["apiVersion"], "kind": f"{items[0]['kind']}List"} if items else {}
+        return {**kind, "metadata": {"resourceVersion": str(self._version)}, "items": items}
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -129,14 +134,22 @@ class ApiServer:
             return failure(409, "AlreadyExists")
         return web.json_response(self.create(path, item), status=201)
 
+    def _delete(self, path: str, options: JSONObject) -> web.Response:
+        wanted = (options.get("preconditions") or {}).get("uid")
+        if path in self.objects and wanted not in (None, self.objects[path]["metadata"]["uid"]):
+            return failure(409, "Conflict")
+        return web.json_response({}) if self.remove(path) else failure(404, "NotFound")
+
     def _patch(self, path: str, operations: list[JSONObject]) -> web.Response:
-        """RFC 6902, the only kind of patch that is asked for here; the first operation is the lock."""
+        """RFC 6902, the only kind of patch that is asked for here; the first operation is the lock, or a test."""
         path = path.removesuffix("/status")
         if path not in self.objects:
             return failure(404, "NotFound")
         item = copy.deepcopy(self.objects[path])
-        if operations[0]["value"] != item["metadata"]["resourceVersion"]:
-            return failure(409, "Conflict")
+        lock = operations[0]
+        field = lock["path"].removeprefix("/metadata/")
+        if lock["value"] != item["metadata"][field]:
+            return failure(409, "Conflict") if field == "resourceVersion" else failure(422, "Invalid")
         for operation in operations[1:]:
             _apply(item, operation)
         return web.json_response(self.put(path.rsplit("/", 1)[0], item))

@@ -127,8 +127,6 @@ def test_people_who_approve_need_not_be_there_yet() -> None:
     assert len(finding.revision.agents) == 1
 
 
-
-
 def test_a_withheld_workflow_has_no_revision() -> None:
     finding = found(workflow(published=False), agent())
     assert finding.withheld
