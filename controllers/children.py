@@ -8,6 +8,7 @@ from typing import Any
 
 from controllers.cache import Key, ObjectCache
 from ossa.api.contract import (
+    ANNOTATION_AUTHOR,
     ANNOTATION_DEPTH,
     ANNOTATION_IDENTITY,
     API_VERSION,
@@ -52,8 +53,8 @@ def child_view(item: JSONObject) -> ChildView | None:
     )
 
 
-def build_child(request: ChildRequest, depth: int) -> JSONObject:
-    """The Execution as the API server takes it."""
+def build_child(request: ChildRequest, depth: int, author: str) -> JSONObject:
+    """The Execution as the API server takes it. Whoever wrote the parent's spec is its author, not the operator."""
     identity = request.identity
     return {
         "apiVersion": API_VERSION,
@@ -66,7 +67,11 @@ def build_child(request: ChildRequest, depth: int) -> JSONObject:
                 LABEL_WORKFLOW: label_value(request.workflow),
                 LABEL_TASK: label_value(identity.task),
             },
-            "annotations": {ANNOTATION_IDENTITY: identity.model_dump_json(), ANNOTATION_DEPTH: str(depth)},
+            "annotations": {
+                ANNOTATION_IDENTITY: identity.model_dump_json(),
+                ANNOTATION_DEPTH: str(depth),
+                **({ANNOTATION_AUTHOR: author} if author else {}),
+            },
             "ownerReferences": [owner_reference(identity.execution, identity.uid)],
         },
         "spec": {"workflow": request.workflow, "inputs": request.inputs, "priority": request.priority},
@@ -118,15 +123,15 @@ class Children:
         for request in requests:
             self._wanted[uid][request.name] = request
 
-    async def create(self, uid: str, depth: int) -> None:
+    async def create(self, uid: str, *, depth: int, author: str) -> None:
         """Asks for all that are wanted. Raises ApiError where one may or may not exist now; it stays wanted."""
         for request in list(self._wanted.get(uid, {}).values()):
-            await self._create(uid, request, depth)
+            await self._create(uid, request, build_child(request, depth, author))
 
-    async def _create(self, uid: str, request: ChildRequest, depth: int) -> None:
+    async def _create(self, uid: str, request: ChildRequest, child: JSONObject) -> None:
         namespace = request.identity.namespace
         try:
-            made = await self._api.post(paths.ossa("executions", namespace), build_child(request, depth))
+            made = await self._api.post(paths.ossa("executions", namespace), child)
         except Conflict:
             made = await self._api.get(paths.ossa("executions", namespace, request.name))
             if identity_of(made) != request.identity:

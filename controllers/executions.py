@@ -31,6 +31,7 @@ from controllers.settings import Settings
 from controllers.working import Working
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.execution import ExecutionStatus
+from ossa.engine.approvals import author_of
 from ossa.engine.decide import Decision, decide
 from ossa.engine.snapshot import Snapshot
 from ossa.engine.states import EXECUTION_TERMINAL
@@ -220,7 +221,8 @@ class ExecutionController:
             return None
         try:
             await self._creator.create(held.uid, snapshot.revision)
-            await self._children.create(held.uid, held.depth + 1)
+            author = author_of(held.execution.metadata.annotations)
+            await self._children.create(held.uid, depth=held.depth + 1, author=author)
             for request in decision.approvals:
                 await self.approvals.ask(request)
         except ApiError as error:
