@@ -21,6 +21,8 @@ NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 def spec(*tasks: Mapping[str, Any], **fields: Any) -> WorkflowSpec:
     """A workflow; the agent of each task is `worker` where it names none."""
+    if "finally_" in fields:
+        fields["finally"] = [{"agent": "worker", **task} for task in fields.pop("finally_")]
     return WorkflowSpec.model_validate({"tasks": [{"agent": "worker", **task} for task in tasks], **fields})
 
 
@@ -71,6 +73,7 @@ class Run:
         )
         self.last = Decision(self.snapshot.execution.status)
         self.requests: list[PodRequest] = []
+        self.written = self.snapshot.execution
 
     @property
     def status(self) -> ExecutionStatus:
@@ -78,6 +81,7 @@ class Run:
 
     def step(self) -> Decision:
         """Decides once, and does what was decided: new pods are Pending at once."""
+        self.written = self.snapshot.execution
         self.last = decide(self.snapshot, self.now)
         self.write(self.last.status)
         pods = {name: pod for name, pod in self.snapshot.pods.items() if name not in self.last.delete}
@@ -91,6 +95,10 @@ class Run:
                 phase="Pending",
                 created_at=self.now,
                 input_json=json.dumps(request.input),
+                index=request.identity.index,
+                round=request.identity.round,
+                lost=request.identity.lost,
+                locks=request.identity.locks,
             )
         self.change(pods=pods)
         return self.last
@@ -105,14 +113,33 @@ class Run:
         """Changes the snapshot."""
         self.snapshot = replace(self.snapshot, **fields)
 
+    def pod_of(self, task: str) -> str:
+        """Name of the current pod of a task, or of an item written as task[3]."""
+        name, _, index = task.removesuffix("]").partition("[")
+        held = self.status.tasks[name]
+        if index:
+            assert held.items is not None
+            return held.items.active[index].pod or ""
+        return held.pod or ""
+
+    def steer(self, **fields: Any) -> Decision:
+        """A user changes the spec of the Execution."""
+        spec = self.snapshot.execution.spec.model_copy(update=fields)
+        self.change(execution=self.snapshot.execution.model_copy(update={"spec": spec}))
+        return self.step()
+
+    def crash(self) -> None:
+        """The reconciler dies before it wrote what it decided last: the status is the one before, the pods are there."""
+        self.change(execution=self.written)
+
     def pod(self, task: str, **fields: Any) -> None:
         """Changes the current pod of a task."""
-        name = self.status.tasks[task].pod or ""
+        name = self.pod_of(task)
         self.change(pods={**self.snapshot.pods, name: replace(self.snapshot.pods[name], **fields)})
 
     def lose(self, task: str) -> None:
         """Takes the pod of a task away."""
-        gone = self.status.tasks[task].pod
+        gone = self.pod_of(task)
         self.change(pods={name: pod for name, pod in self.snapshot.pods.items() if name != gone})
 
     def succeed(self, task: str, output: object = None) -> Decision:
@@ -125,7 +152,7 @@ class Run:
         """The pod of a task fails; its log is there unless it is None."""
         self.pod(task, **{"phase": "Failed", "exit_code": 1, "terminated_reason": "Error", **fields})
         if log is not None:
-            self.change(log_tails={**self.snapshot.log_tails, self.status.tasks[task].pod or "": log})
+            self.change(log_tails={**self.snapshot.log_tails, self.pod_of(task): log})
         return self.step()
 
     def later(self, **span: float) -> None:

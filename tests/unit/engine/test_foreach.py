@@ -1,0 +1,132 @@
+"""A task for each of several items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ossa.engine.ranges import format_ranges, parse_ranges
+from tests.unit.engine.world import Run, compiled, reference, spec
+
+
+def flow(each: dict[str, Any], *more: dict[str, Any], **fields: Any) -> Run:
+    task = {"name": "each", "forEach": each, "input": {"x": "${{ item }}", "i": "${{ index }}"}, **fields}
+    run = Run(compiled(spec(task, *more, outputs={"all": "${{ tasks.each.output }}"})))
+    run.step()
+    return run
+
+
+def test_items_run_side_by_side_and_their_outputs_come_in_order() -> None:
+    run = flow(
+        {"items": "${{ ['a', 'b', 'c'] }}", "parallelism": 2},
+        {"name": "sum", "input": {"all": "${{ tasks.each.output }}"}},
+    )
+    assert [request.input for request in run.requests] == [{"x": "a", "i": 0}, {"x": "b", "i": 1}]
+    decision = run.succeed("each[1]", {"n": 2})
+    assert [request.input for request in decision.create] == [{"x": "c", "i": 2}]
+    run.succeed("each[2]", {"n": 3})
+    decision = run.succeed("each[0]", {"n": 1})
+    assert run.phases()["each"] == "Completed"
+    assert [request.input for request in decision.create] == [{"all": [{"n": 1}, {"n": 2}, {"n": 3}]}]
+    run.succeed("sum")
+    assert run.status.outputs == {"all": [{"n": 1}, {"n": 2}, {"n": 3}]}
+    assert len({request.name for request in run.requests}) == len(run.requests) == 4
+
+
+def test_a_range_of_numbers() -> None:
+    run = flow({"range": {"start": 10, "step": -5, "count": "${{ 1 + 2 }}"}})
+    assert [request.input["x"] for request in run.requests] == [10, 5, 0]
+
+
+def test_over_nothing_it_is_completed_at_once() -> None:
+    run = flow({"items": "${{ [] }}"})
+    assert run.phase() == "Completed"
+    assert run.status.outputs == {"all": []}
+
+
+@pytest.mark.parametrize(
+    ("each", "message"),
+    [
+        ({"items": "${{ 3 }}"}, "forEach.items is 3; it must be a list"),
+        ({"items": "${{ inputs.missing }}"}, "missing"),
+        ({"range": {"count": "${{ -1 }}"}}, "forEach.range.count is -1; it must be 0 to 10000"),
+        ({"range": {"count": "${{ 10001 }}"}}, "forEach.range.count is 10001"),
+    ],
+)
+def test_what_cannot_be_gone_over_fails_the_task(each: dict[str, Any], message: str) -> None:
+    run = flow(each)
+    assert run.phase() == "Failed"
+    assert message in (run.status.tasks["each"].message or "")
+
+
+def test_a_list_in_the_artifact_service_is_not_looked_into() -> None:
+    run = Run(compiled(spec({"name": "a"}, {"name": "each", "forEach": {"items": "${{ tasks.a.output.list }}"}})))
+    run.change(issued=lambda _ref, _uid: True)
+    run.step()
+    run.succeed("a", {"list": reference()})
+    assert "use range" in (run.status.tasks["each"].message or "")
+
+
+def test_after_a_failed_item_no_other_is_started() -> None:
+    run = flow({"range": {"count": 5}, "parallelism": 2})
+    assert run.fail("each[0]", exit_code=9).create == ()
+    assert run.phase() == "Running"
+    run.succeed("each[1]", {})
+    task = run.status.tasks["each"]
+    assert (task.phase, task.reason, task.exit_code) == ("Failed", "Error", 9)
+    assert "1 of 5 items failed, first item 0" in (task.message or "")
+    error = run.status.error
+    assert error is not None
+    assert (error.task, error.index, error.exit_code) == ("each", 0, 9)
+    assert len(run.requests) == 2
+    assert run.phase() == "Failed"
+
+
+def test_with_continue_on_error_all_items_run() -> None:
+    run = flow({"range": {"count": 3}, "parallelism": 1}, continueOnError=True, defaultOutput={"n": -1})
+    run.succeed("each[0]", {"n": 0})
+    run.fail("each[1]", log=None)
+    run.succeed("each[2]", {"n": 2})
+    assert run.phases() == {"each": "Failed"}
+    assert run.phase() == "Completed"
+    assert run.status.outputs == {"all": [{"n": 0}, {"n": -1}, {"n": 2}]}
+    items = run.status.tasks["each"].items
+    assert items is not None
+    assert (items.failed, items.completed, list(items.errors)) == ("1", 2, ["1"])
+
+
+def test_items_are_tried_again_on_their_own() -> None:
+    run = flow({"range": {"count": 2}}, retry={"maxAttempts": 2, "backoff": {"initial": "1s", "jitter": 0}})
+    run.fail("each[1]")
+    assert run.succeed("each[0]", {}).create == ()
+    run.later(seconds=1)
+    assert [(r.identity.index, r.attempt) for r in run.step().create] == [(1, 2)]
+    run.succeed("each[1]", {})
+    assert run.phase() == "Completed"
+
+
+def test_a_lost_item_is_started_again() -> None:
+    run = flow({"range": {"count": 2}})
+    run.lose("each[1]")
+    assert [(r.identity.index, r.attempt, r.identity.lost) for r in run.step().create] == [(1, 2, 1)]
+
+
+def test_a_thousand_items_keep_the_status_small() -> None:
+    run = flow({"range": {"count": 1000}, "parallelism": 100})
+    while run.phase() == "Running":
+        items = run.status.tasks["each"].items
+        assert items is not None
+        assert len(items.active) <= 100
+        for index in list(items.active):
+            run.pod(f"each[{index}]", phase="Succeeded", exit_code=0, message="{}")
+        run.step()
+    assert run.phase() == "Completed"
+    assert len(run.requests) == 1000
+    assert len(run.status.model_dump_json(exclude_none=True)) < 20_000
+
+
+def test_ranges_as_text() -> None:
+    assert format_ranges([3, 1, 2, 9, 7, 8, 20]) == "1-3,7-9,20"
+    assert parse_ranges("1-3,7-9,20") == {1, 2, 3, 7, 8, 9, 20}
+    assert parse_ranges("") == set()

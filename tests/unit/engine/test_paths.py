@@ -1,0 +1,227 @@
+"""Every way through a graph: how a dependency ended, failures that somebody handles, limits, locks, other workflows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ossa.engine.checks import workflow_problems
+from ossa.engine.snapshot import ChildView
+from tests.unit.engine.world import NOW, Run, compiled, spec
+
+
+def started(*tasks: dict[str, Any], **fields: Any) -> Run:
+    run = Run(compiled(spec(*tasks, **fields)))
+    run.step()
+    return run
+
+
+# --- how a dependency ended ---------------------------------------------------------------------------------------
+
+REPAIR = {"name": "repair", "when": "${{ tasks.a.phase == 'Failed' }}", "input": {"why": "${{ tasks.a.error.reason }}"}}
+
+
+def test_a_failure_that_another_task_asks_about_is_handled() -> None:
+    run = started({"name": "a"}, {"name": "b", "dependsOn": ["a"]}, REPAIR | {"input": {}})
+    decision = run.fail("a", log=None)
+    assert decision.need_logs == ()
+    assert [request.task for request in decision.create] == ["repair"]
+    assert run.phases() == {"a": "Failed", "b": "Skipped", "repair": "Running"}
+    run.succeed("repair")
+    assert (run.phase(), run.status.error) == ("Completed", None)
+
+
+def test_where_it_did_not_fail_the_repair_is_skipped() -> None:
+    run = started({"name": "a"}, REPAIR | {"input": {}})
+    run.succeed("a")
+    assert (run.phase(), run.phases()["repair"]) == ("Completed", "Skipped")
+
+
+def test_any_of_several_is_enough() -> None:
+    either = "${{ tasks.a.phase == 'Completed' || tasks.b.phase == 'Completed' }}"
+    run = started({"name": "a"}, {"name": "b"}, {"name": "c", "when": either})
+    run.fail("a", log=None)
+    assert run.phases()["c"] == "Pending"
+    run.succeed("b")
+    assert run.phases()["c"] == "Running"
+
+
+def test_the_error_can_be_looked_at() -> None:
+    hard = "${{ tasks.a.phase == 'Failed' && tasks.a.error.exitCode == 7 }}"
+    run = started({"name": "a"}, {"name": "c", "when": hard})
+    run.fail("a", log=None, exit_code=7)
+    assert run.phases()["c"] == "Running"
+
+
+def test_continue_on_error_goes_on_with_the_default() -> None:
+    read = {"name": "b", "input": {"n": "${{ tasks.a.output.n }}"}}
+    run = started({"name": "a", "continueOnError": True, "defaultOutput": {"n": 0}}, read)
+    assert [request.input for request in run.fail("a", log=None).create] == [{"n": 0}]
+    run.succeed("b")
+    assert (run.phase(), run.status.progress) == ("Completed", "1/2")
+
+
+def test_a_skipped_producer_with_a_default_skips_nobody() -> None:
+    read = {"name": "b", "input": {"n": "${{ tasks.a.output.n }}"}}
+    run = started({"name": "a", "when": "${{ false }}", "defaultOutput": {"n": 5}}, read)
+    assert [request.input for request in run.requests] == [{"n": 5}]
+
+
+def test_without_fail_fast_what_still_can_is_run() -> None:
+    run = started(
+        {"name": "a"},
+        {"name": "b"},
+        {"name": "c", "dependsOn": ["b"]},
+        {"name": "d", "dependsOn": ["a"]},
+        failFast=False,
+    )
+    run.fail("a")
+    assert [request.task for request in run.succeed("b").create] == ["c"]
+    run.succeed("c")
+    assert run.phase() == "Failed"
+    assert run.phases() == {"a": "Failed", "b": "Completed", "c": "Completed", "d": "Skipped"}
+
+
+# --- limits and locks ---------------------------------------------------------------------------------------------
+
+
+def test_of_many_the_workflow_runs_few_at_once_those_of_higher_priority_first() -> None:
+    tasks = [{"name": f"t{n}", "priority": n} for n in range(4)]
+    run = started(*tasks, parallelism=2)
+    assert [request.task for request in run.requests] == ["t3", "t2"]
+    assert [request.task for request in run.succeed("t3").create] == ["t1"]
+
+
+def test_only_as_many_start_as_there_is_room_for() -> None:
+    run = Run(compiled(spec({"name": "a"}, {"name": "b"}, {"name": "c"})))
+    run.change(slots=2)
+    decision = run.step()
+    assert [request.task for request in decision.create] == ["a", "b"]
+    assert decision.starved
+    run.change(slots=0)
+    assert run.step().starved
+    run.change(slots=None)
+    assert [request.task for request in run.step().create] == ["c"]
+
+
+def test_a_mutex_is_held_by_one_at_a_time() -> None:
+    run = started(
+        {"name": "a", "locks": [{"name": "db-${{ inputs.env }}"}]},
+        {"name": "b", "locks": [{"name": "db-x"}]},
+        inputs={"type": "object", "properties": {"env": {"default": "x"}}},
+    )
+    assert [request.task for request in run.requests] == ["a"]
+    assert run.requests[0].identity.locks == ("db-x",)
+    assert (run.last.wants, run.status.tasks["b"].message) == ({"db-x"}, "waiting for the lock 'db-x'")
+    assert run.status.tasks["a"].locks == ["db-x"]
+    assert [request.task for request in run.succeed("a").create] == ["b"]
+    assert run.status.tasks["a"].locks is None
+
+
+def test_a_semaphore_counts_other_executions_too() -> None:
+    lock = [{"name": "gpu", "limit": 2}]
+    run = Run(compiled(spec({"name": "a", "locks": lock}, {"name": "b", "locks": lock})))
+    run.change(held_locks={"gpu": 1})
+    assert [request.task for request in run.step().create] == ["a"]
+    run.change(held_locks={})
+    assert [request.task for request in run.step().create] == ["b"]
+
+
+# --- other workflows ----------------------------------------------------------------------------------------------
+
+CALL = {"name": "call", "agent": None, "workflow": "other", "input": {"n": 1}}
+
+
+def child(run: Run, **fields: Any) -> None:
+    held = run.status.tasks["call"]
+    view = ChildView(
+        name=held.pod or "",
+        task="call",
+        index=0,
+        attempt=held.attempt,
+        lost=0,
+        finished=False,
+        succeeded=False,
+        deleting=False,
+        suspend=False,
+        cancel=False,
+        created_at=NOW,
+        outputs={},
+    )
+    run.change(children={view.name: replace(view, **fields)})
+    run.step()
+
+
+def test_a_workflow_is_run_as_a_child_whose_outputs_are_the_task_s() -> None:
+    run = started(CALL, {"name": "b", "input": {"x": "${{ tasks.call.output.x }}"}})
+    request = run.last.children[0]
+    assert (request.workflow, request.inputs, request.name) == ("other", {"n": 1}, run.status.tasks["call"].pod)
+    child(run, message="task slow: waiting for a node")
+    assert run.status.message == "task call: task slow: waiting for a node"
+    child(run, finished=True, succeeded=True, outputs={"x": 3})
+    assert [request.input for request in run.requests] == [{"x": 3}]
+
+
+def test_a_child_that_fails_fails_the_task() -> None:
+    run = started(CALL)
+    child(run, finished=True, message="task 'x' failed: exit code 1")
+    assert run.phase() == "Failed"
+    assert run.status.tasks["call"].reason == "ChildFailed"
+
+
+def test_a_child_is_suspended_and_cancelled_with_its_parent() -> None:
+    run = started(CALL)
+    child(run)
+    run.steer(suspend=True)
+    assert [(change.suspend, change.cancel) for change in run.last.change] == [(True, None)]
+    child(run, suspend=True)
+    assert run.last.change == ()
+    run.steer(cancel=True)
+    assert [change.cancel for change in run.last.change if change.cancel] == [True]
+    assert run.phase() == "Failed"
+
+
+def test_workflows_do_not_run_themselves_for_ever() -> None:
+    run = Run(compiled(spec(CALL)))
+    run.change(depth=8)
+    run.step()
+    assert run.phase() == "Failed"
+    assert "does the workflow run itself?" in (run.status.tasks["call"].message or "")
+
+
+# --- what admission says ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "problem"),
+    [
+        ({"input": {"x": "${{ item }}"}}, "spec.tasks[0].input.x: `item` is the item of a forEach"),
+        ({"input": {"x": "${{ status }}"}}, "spec.tasks[0].input.x: `status` is how the Execution ended"),
+        ({"when": "${{ error.reason == 'x' }}"}, "spec.tasks[0].when: `error` is what went wrong"),
+        ({"forEach": {}}, "spec.tasks[0].forEach: set exactly one of items (a list) and range"),
+        (
+            {"forEach": {"range": {"count": 99999}}},
+            "spec.tasks[0].forEach.range.count: is 99999; it must be from 0 to 10000",
+        ),
+        ({"retry": {"when": "${{ error.colour == 1 }}"}}, "spec.tasks[0].retry.when: `error` has no 'colour'"),
+        ({"retry": {"when": "true"}}, "spec.tasks[0].retry.when: 'true' must be one expression"),
+        ({"workflow": "x"}, "spec.tasks[0]: set exactly one of agent (who does it), workflow and"),
+        ({"agent": None, "workflow": "x", "capability": "c"}, "spec.tasks[0].capability: it is one of an agent"),
+        ({"locks": [{"name": "${{ tasks.zz.output.x }}"}]}, "spec.tasks[0].locks[0].name: there is no task 'zz'"),
+        ({"dependsOn": ["tidy"]}, "spec.tasks[0].dependsOn[0]: the task 'tidy' is one of spec.finally"),
+    ],
+)
+def test_problems_name_the_field_and_what_to_do(task: dict[str, Any], problem: str) -> None:
+    found = [
+        str(held)
+        for held in workflow_problems(spec({"name": "a", **task}, finally_=[{"name": "tidy", "agent": "worker"}]))
+    ]
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+def test_in_finally_status_and_error_are_known() -> None:
+    last = {"name": "z", "agent": "worker", "when": "${{ status == 'Failed' && error.reason != 'Cancelled' }}"}
+    assert workflow_problems(spec({"name": "a"}, finally_=[last])) == []
