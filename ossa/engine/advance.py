@@ -9,7 +9,7 @@ from ossa.api.base import JSONObject
 from ossa.api.execution import AttemptStatus, TaskStatus
 from ossa.engine.clock import from_text
 from ossa.engine.graph import Graph
-from ossa.engine.observe import adopt_unit, is_failing, is_handled
+from ossa.engine.observe import adopt_unit, end_groups, is_failing, is_handled
 from ossa.engine.revision import CompiledRevision
 from ossa.engine.start import Bindings, CannotStart, Skip, build_input, check_condition, items_of, lock_names
 from ossa.engine.states import TASK_TERMINAL
@@ -27,6 +27,16 @@ class _Ready:
     unit: Unit
     input: JSONObject
     locks: tuple[str, ...]
+
+
+def advance(turn: Turn, revision: CompiledRevision, graph: Graph, bindings: Bindings) -> None:
+    """Starts what can start of the tasks of a graph; what ends at once may let others start."""
+    while True:
+        ended = turn.ended_count()
+        Advance(turn, revision, graph, bindings).run()
+        end_groups(turn, revision)
+        if turn.ended_count() == ended:
+            return
 
 
 class Advance:

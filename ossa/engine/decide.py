@@ -12,7 +12,7 @@ from ossa.api.artifact import find_references
 from ossa.api.base import JSONObject
 from ossa.api.execution import TaskStatus
 from ossa.api.schema import fill_defaults, violations
-from ossa.engine.advance import Advance
+from ossa.engine.advance import advance
 from ossa.engine.asking import judge_approvals
 from ossa.engine.clock import duration_text, from_text, parse_duration
 from ossa.engine.decision import Announcement, ChildChange, ChildRequest, Decision, PodRequest
@@ -171,14 +171,16 @@ def _running(turn: Turn, revision: CompiledRevision) -> None:
     waits = observe(turn, revision, bindings)
     judge_approvals(turn, revision, bindings)
     stop_if_asked(turn, revision)
+    waits = waits and not turn.stopped
     suspended = execution.spec.suspend and not turn.stopped
     _pause_or_resume(turn, suspended=suspended)
     if not suspended and not waits and not turn.stopped:
-        Advance(turn, revision, revision.graph, bindings).run()
+        advance(turn, revision, revision.graph, bindings)
         judge_approvals(turn, revision, bindings)
-    _message(turn, suspended=suspended)
     if not suspended and not waits:
         settle(turn, revision, bindings)
+    if turn.get("phase") in ("Running", "Paused"):
+        _message(turn, suspended=suspended)
 
 
 def _pause_or_resume(turn: Turn, *, suspended: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from ossa.api.execution import Reason, TaskStatus
-from ossa.engine.advance import Advance
+from ossa.engine.advance import advance
 from ossa.engine.asking import judge_approvals
 from ossa.engine.clock import duration_text, from_text, to_exact_text
 from ossa.engine.decision import ChildChange
@@ -122,7 +122,7 @@ def _finally_is_over(turn: Turn, revision: CompiledRevision, bindings: Bindings)
         status="Completed" if error is None else "Failed",
         error=None if error is None else {key: value for key, value in error.to_json().items() if key != "logTail"},
     )
-    Advance(turn, revision, revision.final, scope).run()
+    advance(turn, revision, revision.final, scope)
     judge_approvals(turn, revision, scope)
     return turn.all_ended(revision.final.order)
 

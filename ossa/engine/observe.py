@@ -73,7 +73,7 @@ def observe(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> bool:
             case Failure() as failure:
                 failed[unit] = failure
     waits = _record_failures(turn, revision, bindings, failed)
-    _end_groups(turn, revision)
+    end_groups(turn, revision)
     return waits
 
 
@@ -200,7 +200,7 @@ def _retried_at(
     return turn.now + pause(policy.backoff, made, status.pod or "")
 
 
-def _end_groups(turn: Turn, revision: CompiledRevision) -> None:
+def end_groups(turn: Turn, revision: CompiledRevision) -> None:
     """Ends a forEach whose items have all ended; after a failure that counts nothing more of it is started."""
     for name, task in list(turn.tasks.items()):
         items = task.items

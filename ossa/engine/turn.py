@@ -247,6 +247,10 @@ class Turn:
         """Whether these tasks have ended."""
         return all(self.tasks[name].phase in TASK_TERMINAL for name in names)
 
+    def ended_count(self) -> int:
+        """How many tasks have ended."""
+        return sum(task.phase in TASK_TERMINAL for task in self.tasks.values())
+
     def running(self, names: tuple[str, ...] | None = None) -> int:
         """How many units run, of all tasks or of some."""
         wanted = set(names) if names is not None else None

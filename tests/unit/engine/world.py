@@ -129,7 +129,7 @@ class Run:
         return self.step()
 
     def crash(self) -> None:
-        """The reconciler dies before it wrote what it decided last: the status is the one before, the pods are there."""
+        """The reconciler dies before it wrote what it decided last; the pods are there."""
         self.change(execution=self.written)
 
     def pod(self, task: str, **fields: Any) -> None:
