@@ -19,7 +19,7 @@ from tests.bench.processes import REPO, child, cpu_seconds, memory_mb
 
 FOLDER = REPO / ".dev" / "bench"
 START_SECONDS = 60.0
-PROFILE_RATE = 200  # samples a second
+PROFILE_RATE = 100  # samples a second
 
 
 class ReconcilerError(Exception):
@@ -117,17 +117,7 @@ async def profiled(pid: int, file: Path | None) -> AsyncIterator[None]:
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    options = [
-        "--pid",
-        str(pid),
-        "--rate",
-        str(PROFILE_RATE),
-        "--format",
-        "raw",
-        "--nonblocking",
-        "--output",
-        str(file),
-    ]
+    options = ["--pid", str(pid), "--rate", str(PROFILE_RATE), "--format", "raw"]
     try:
         process = await asyncio.create_subprocess_exec(
             "py-spy", "record", *options, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL

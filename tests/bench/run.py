@@ -14,10 +14,10 @@ import orjson
 
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
-from tests.bench import load, measure, workloads
+from tests.bench import load, measure, profile, workloads
 from tests.bench.cluster import BenchError, Cluster, until_node_is_ready, until_published
 from tests.bench.measure import Seen
-from tests.bench.processes import child, cpu_by_name
+from tests.bench.processes import KNOWN, child, cpu_by_name
 from tests.bench.progress import say, told
 from tests.bench.reconciler import Reconciler, profiled, reconciler
 from tests.bench.scenarios import Scenario
@@ -68,7 +68,7 @@ async def ceiling(cluster: Cluster, options: Options) -> Figures:
     """Plain pods as fast as one client can, from the first POST to the last event that says Succeeded."""
     say(f"ceiling: {CEILING_PODS} plain pods")
     async with cluster.namespace(CEILING) as namespace, stage(cluster, namespace) as seen:
-        before = cpu_by_name()
+        server, before = await cluster.counters(), cpu_by_name()
         began = time.monotonic()
         # As the reconciler's account: the policies of the chart cost the same.
         bodies = [workloads.plain_pod(f"plain-{n:05}", scheduler=options.scheduler) for n in range(CEILING_PODS)]
@@ -79,12 +79,18 @@ async def ceiling(cluster: Cluster, options: Options) -> Figures:
             await posting
         seconds = max(seen.ended.values()) - began
         cpu = measure.per_task(measure.difference(cpu_by_name(), before), CEILING_PODS)
-    figures = {"pods": float(CEILING_PODS), "pods_per_s": round(CEILING_PODS / seconds, 1)}
-    return figures | {f"cpu_ms_per_pod_{name}": round(value * 1000, 3) for name, value in cpu.items()}
+        requests = _server_requests(await cluster.counters(), server, CEILING_PODS)
+    return {
+        "tasks": float(CEILING_PODS),
+        "duration_s": round(seconds, 2),
+        "tasks_per_s": round(CEILING_PODS / seconds, 1),
+        **requests,
+        **_cpu(cpu),
+    }
 
 
-async def engine(cluster: Cluster, scenario: Scenario, options: Options, most: float) -> Figures:
-    """A scenario of the engine. `most`: the ceiling, pods/s."""
+async def engine(cluster: Cluster, scenario: Scenario, options: Options, most: Figures) -> Figures:
+    """A scenario of the engine. `most`: the figures of the ceiling."""
     say(f"{scenario.name}: {scenario.about}")
     workflow = workloads.WORKFLOWS[scenario.workflow]()
     async with cluster.namespace(scenario.name) as namespace:
@@ -98,9 +104,19 @@ async def engine(cluster: Cluster, scenario: Scenario, options: Options, most: f
                 file = options.profile / f"{scenario.name}.folded" if options.profile else None
                 async with profiled(held.pid, file):
                     figures |= await _loaded(cluster, held, namespace, scenario, seen)
+                if file is not None:
+                    say(f"{scenario.name}: where the reconciler's time went ({file})\n{profile.text_of(file)}")
             if scenario.clean:
                 figures |= await _cleaned(cluster, scenario, seen)
-    return figures | {"ceiling_ratio": round(figures["tasks_per_s"] / most, 3)}
+    figures["ceiling_ratio"] = round(figures["tasks_per_s"] / most["tasks_per_s"], 3)
+    if plain := _known_cpu(most):
+        figures["cpu_ratio"] = round(plain / _known_cpu(figures), 3)
+    return figures
+
+
+def _known_cpu(figures: Figures) -> float:
+    """CPU a task of the control plane, the engine and the benchmark itself: what others do does not count."""
+    return sum(figures.get(f"cpu_ms_per_task_{name}", 0.0) for name in {name for _, name in KNOWN})
 
 
 async def _leave_finished(cluster: Cluster, namespace: str, scenario: Scenario, seen: Seen) -> None:
@@ -157,10 +173,15 @@ async def _loaded(cluster: Cluster, held: Reconciler, namespace: str, scenario: 
     }
     figures |= _prefixed("requests_per_task_", measure.per_task(measure.difference(own_after, own), done))
     figures |= _server_requests(server_after, server, done)
-    machine = measure.per_task(measure.difference(cpu_after, cpu), done)
-    known = sum(value for name, value in machine.items() if name != "machine")
-    machine["other"] = machine.get("machine", 0.0) - known
-    return figures | _prefixed("cpu_ms_per_task_", {name: round(value * 1000, 3) for name, value in machine.items()})
+    return figures | _cpu(measure.per_task(measure.difference(cpu_after, cpu), done))
+
+
+def _cpu(seconds: Mapping[str, float]) -> Figures:
+    """CPU a task of each process that is known, of all others, and the share of these in all."""
+    busy = seconds.get("machine", 0.0)
+    other = max(0.0, busy - sum(value for name, value in seconds.items() if name != "machine"))
+    figures = {f"cpu_ms_per_task_{name}": round(value * 1000, 3) for name, value in {**seconds, "other": other}.items()}
+    return figures | {"other_share": round(other / busy, 3) if busy else 0.0}
 
 
 def _speed(
