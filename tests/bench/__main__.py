@@ -18,10 +18,11 @@ from ossa.kube.client import ApiError
 from ossa.kube.config import NoCluster
 from tests.bench import plot, report, thresholds
 from tests.bench.cluster import BenchError, cluster
+from tests.bench.figures import Figures
 from tests.bench.processes import REPO
 from tests.bench.progress import say
 from tests.bench.reconciler import ReconcilerError, environment
-from tests.bench.run import CEILING, Figures, Options, ceiling, engine
+from tests.bench.run import CEILING, Options, ceiling, engine
 from tests.bench.scenarios import SCENARIOS, Scenario, chosen
 
 MISSED, UNMEASURED = 1, 2

@@ -113,6 +113,8 @@ def per_task(counters: Mapping[str, float], tasks: int) -> dict[str, float]:
 
 
 def milliseconds(values: Sequence[float], prefix: str) -> dict[str, float]:
-    """p50, p99 and the largest of seconds, as figures in milliseconds."""
+    """p50, p99 and the largest of seconds, as figures in milliseconds; no figures of no values."""
+    if not values:
+        return {}
     shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
     return {f"{prefix}_{name}_ms": round(percentile(values, share) * 1000, 1) for name, share in shares.items()}

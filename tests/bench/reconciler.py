@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -117,7 +118,8 @@ async def profiled(pid: int, file: Path | None) -> AsyncIterator[None]:
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    options = ["--pid", str(pid), "--rate", str(PROFILE_RATE), "--format", "raw"]
+    rate = str(PROFILE_RATE)
+    options = ["--pid", str(pid), "--rate", rate, "--format", "raw", "--output", str(file)]
     try:
         process = await asyncio.create_subprocess_exec(
             "py-spy", "record", *options, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
@@ -128,7 +130,7 @@ async def profiled(pid: int, file: Path | None) -> AsyncIterator[None]:
         yield
     finally:
         if process.returncode is None:
-            process.send_signal(2)
+            process.send_signal(signal.SIGINT)  # it writes its file
         await process.wait()
 
 
@@ -137,6 +139,9 @@ def environment() -> tuple[dict[str, str], str]:
     from hack import dev  # noqa: PLC0415 - kubectl is asked only where a cluster is wanted
 
     dev.DEV.mkdir(parents=True, exist_ok=True)
-    settings = {**dev.environment(), "PATH": os.environ["PATH"]}
+    try:
+        settings = {**dev.environment(), "PATH": os.environ["PATH"]}
+    except SystemExit as error:
+        raise ReconcilerError(f"{error} (is the cluster of `make up` there?)") from error
     user = json.loads(Path(settings["KUBECONFIG"]).read_text())["users"][0]["user"]
     return settings, str(user["token"])

@@ -17,7 +17,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("end of a task to its successor's pod, p50 / p99, ms", ("successor_p50_ms", "successor_p99_ms")),
     ("creation to the first pod, p50 / p99, ms", ("first_pod_p50_ms", "first_pod_p99_ms")),
     ("creation to the end of an execution, p50 / p99, ms", ("execution_p50_ms", "execution_p99_ms")),
-    ("CPU of the reconciler, ms a task", ("cpu_ms_per_task",)),
+    ("CPU of the reconciler, ms a task", ("cpu_ms_per_task_reconciler",)),
     ("CPU of API server / etcd, ms a task", ("cpu_ms_per_task_apiserver", "cpu_ms_per_task_etcd")),
     (
         "CPU of controller-manager / scheduler, ms a task",

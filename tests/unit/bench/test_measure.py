@@ -129,3 +129,4 @@ def test_what_a_counter_has_grown_by_a_task() -> None:
 
 def test_figures_are_milliseconds() -> None:
     assert milliseconds([0.0101, 0.5], "gap") == {"gap_p50_ms": 10.1, "gap_p99_ms": 500.0, "gap_max_ms": 500.0}
+    assert milliseconds([], "gap") == {}
