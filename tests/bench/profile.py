@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 # Frames look like `function (path/of/file.py:12)`; one function counts as one, whatever its line.
-_WAITING = ("EpollSelector.select", "select (selectors.py")
+# Threads that wait are told apart from those that work only where the kernel lets a profiler see it.
+_WAITING = ("EpollSelector.select", "_PollLikeSelector.select", "_worker (concurrent/futures/thread.py")
 
 
 def shares(lines: Iterable[str]) -> tuple[Counter[str], Counter[str]]:
     """Samples by function: those in which it was the innermost frame, and those in which it was any frame.
 
-    Samples in which the event loop waited are left out.
+    Samples in which the event loop or a thread waited are left out.
     """
     own: Counter[str] = Counter()
     whole: Counter[str] = Counter()

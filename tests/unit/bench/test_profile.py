@@ -9,6 +9,7 @@ FOLDED = """\
 <module> (main.py:3);work (loop.py:12);parse (json.py:1) 10
 <module> (main.py:3);work (loop.py:12) 20
 <module> (main.py:3);EpollSelector.select (selectors.py:468) 500
+Thread.run (threading.py:982);_worker (concurrent/futures/thread.py:81) 500
 """.splitlines()
 
 
