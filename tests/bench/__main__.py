@@ -58,9 +58,21 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def end_on_sigterm() -> None:
+    """SIGTERM takes everything back as Ctrl-C does."""
+    task = asyncio.current_task()
+
+    def end() -> None:
+        say("SIGTERM: ending")
+        if task is not None:
+            task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+
+
 async def measured(scenarios: tuple[Scenario, ...], options: Options, given: float | None) -> dict[str, Figures]:
     """The figures of the ceiling and of each scenario."""
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)  # type: ignore[union-attr]
+    end_on_sigterm()
     found: dict[str, Figures] = {}
     async with cluster(*environment()) as held:
         found[CEILING] = {"tasks_per_s": given} if given is not None else await ceiling(held, options)

@@ -135,8 +135,8 @@ def agents(*, scheduler: bool) -> list[JSONObject]:
 def parents(workflow: JSONObject) -> Mapping[str, frozenset[str]]:
     """The direct dependencies of each task, as the engine sees them."""
     spec = WorkflowSpec.model_validate(workflow["spec"])
-    graph = build_graph(spec, {task.name: parse_task(task, number) for number, task in enumerate(spec.tasks)})
-    return {name: frozenset(graph.parents[name]) for name in graph.parents}
+    templates = {task.name: parse_task(task, f"spec.tasks[{number}]") for number, task in enumerate(spec.tasks)}
+    return dict(build_graph(spec.tasks, templates, ended=frozenset()).parents)
 
 
 def execution(name: str, workflow: str) -> JSONObject:

@@ -12,7 +12,7 @@ from ossa.api.agent import AgentSpec
 from ossa.api.contract import ANNOTATION_IDENTITY, TaskIdentity
 from ossa.api.validation import agent_problems
 from ossa.api.workflow import WorkflowSpec
-from ossa.engine.graph import workflow_problems
+from ossa.engine.checks import workflow_problems
 from ossa.kube.pods import identity_of, pod_view
 from tests.bench import node, observer, workloads
 
