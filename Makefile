@@ -10,7 +10,7 @@ E2E_WORKERS ?= 6
 
 include hack/cluster.mk
 
-.PHONY: help venv lock demo dev test unit e2e lint format crds clean
+.PHONY: help venv lock demo dev test unit e2e bench lint format crds clean
 
 help: ## this list
 	@grep -hE '^[a-z][a-z ]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ unit: venv ## tests of pure code and of single processes
 e2e: up venv ## tests on real pods
 	@PATH="$(CURDIR)/.dev/bin:$$PATH" KUBECONFIG="$(CURDIR)/.dev/kubeconfig" \
 	  $(BIN)/pytest tests/e2e -n $(E2E_WORKERS) --dist worksteal -q
+
+bench: up venv ## how fast the engine is, e.g. ONLY=300 ARGS="-o json" (ARGS=--help says more)
+	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 lint: venv ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .
