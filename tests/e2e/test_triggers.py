@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ossa.api.contract import ANNOTATION_CREATED_BY, ANNOTATION_SPEC_CHANGED_BY
 from ossa.api.execution import Execution
 from ossa.engine.clock import from_text, to_text
 from ossa.kube import paths
@@ -79,6 +80,9 @@ async def test_every_minute_through_the_death_of_the_reconciler(namespace: Names
     )
     (first,) = await until_made(namespace, "quick", 1)
     assert list(await until_made(namespace, "slow", 1)) == [first]
+    author = (await namespace.get("workflows", "quick"))["metadata"]["annotations"][ANNOTATION_SPEC_CHANGED_BY]
+    (run,) = (await made(namespace, "quick")).values()
+    assert run.metadata.annotations[ANNOTATION_CREATED_BY] == author  # not the operator
     await namespace.settles(
         "workflows",
         "quick",
