@@ -23,7 +23,7 @@ REPO = Path(__file__).resolve().parents[1]
 DEV = REPO / ".dev" / "run"
 NAMESPACE, DEPLOYMENT, ACCOUNT = "ossa-system", "ossa-reconciler", "ossa-reconciler"
 WATCHED = ("ossa", "controllers", "operator", "agents")
-REPLICAS = 2
+REPLICAS, SELECTOR = 2, f"app.kubernetes.io/name={DEPLOYMENT}"
 TOKEN_LIFE = "12h"  # noqa: S105 - a duration
 
 
@@ -91,7 +91,8 @@ def scaled_down() -> Iterator[None]:
     """Without the reconcilers in the cluster."""
     replicas = read("deployment", DEPLOYMENT)["spec"]["replicas"] or REPLICAS  # 0: left so by a run that was killed
     kubectl("-n", NAMESPACE, "scale", "deployment", DEPLOYMENT, "--replicas=0")
-    kubectl("-n", NAMESPACE, "rollout", "status", "deployment", DEPLOYMENT, "--timeout=60s")
+    # A pod that is on its way out may still take the Lease.
+    kubectl("-n", NAMESPACE, "wait", "--for=delete", "pod", f"--selector={SELECTOR}", "--timeout=60s")
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ossa.api.contract import ANNOTATION_CREATED_BY, ANNOTATION_SPEC_CHANGED_BY
 from ossa.api.execution import Execution
 from ossa.engine.clock import from_text, to_text
 from ossa.kube import paths
@@ -14,7 +15,6 @@ from tests.e2e.harness import Namespace, task, workflow
 from tests.e2e.harness.executioner import Executioner
 from tests.e2e.harness.gate import WAIT, open_gate
 from tests.e2e.harness.objects import JSONObject, execution
-from tests.e2e.harness.recorder import recorded
 
 MINUTE = timedelta(minutes=1)
 LEAD = 1.5  # seconds before a scheduled time at which the reconciler is killed
@@ -64,42 +64,52 @@ async def sleep_until(moment: datetime) -> None:
 
 @pytest.mark.usefixtures("alone")
 async def test_every_minute_through_the_death_of_the_reconciler(namespace: Namespace) -> None:
-    """One workflow is quick; the other is slow and forbids overlaps: its second run waits for the end of the first."""
+    """One workflow is quick, two are slow: one forbids overlaps and waits, the other replaces what runs."""
     schema = {"type": "object", "properties": {"n": {"type": "integer"}, "m": {"type": "integer", "default": 2}}}
     quick = [task("work", "quick", give={"n": "${{ inputs.n + inputs.m }}"})]
     slow = [task("gate", "slow")]
     executioner = Executioner(namespace)
-    async with recorded(namespace.cluster.api, namespace.name) as recorder:
-        await executioner.prepare()
-        aim = await executioner.aim()
-        await namespace.apply(
-            namespace.shell_agent("quick", "true"),
-            namespace.shell_agent("slow", WAIT),
-            workflow("quick", quick, inputs=schema, triggers=[minutely(inputs={"n": 1})]),
-            workflow("slow", slow, triggers=[minutely(concurrencyPolicy="Forbid")]),
-        )
-        (first,) = await until_made(namespace, "quick", 1)
-        assert list(await until_made(namespace, "slow", 1)) == [first]
-        told = await standing(namespace, "quick")
-        assert (told["lastScheduleTime"], told["nextScheduleTime"]) == (first, to_text(from_text(first) + MINUTE))
+    await executioner.prepare()
+    aim = await executioner.aim()
+    await namespace.apply(
+        namespace.shell_agent("quick", "true"),
+        namespace.shell_agent("slow", WAIT),
+        workflow("quick", quick, inputs=schema, triggers=[minutely(inputs={"n": 1}, successfulHistoryLimit=9)]),
+        workflow("slow", slow, triggers=[minutely(concurrencyPolicy="Forbid")]),
+        workflow("replaced", slow, triggers=[minutely(concurrencyPolicy="Replace", failedHistoryLimit=9)]),
+    )
+    (first,) = await until_made(namespace, "quick", 1)
+    assert list(await until_made(namespace, "slow", 1)) == [first]
+    author = (await namespace.get("workflows", "quick"))["metadata"]["annotations"][ANNOTATION_SPEC_CHANGED_BY]
+    (run,) = (await made(namespace, "quick")).values()
+    assert run.metadata.annotations[ANNOTATION_CREATED_BY] == author  # not the operator
+    await namespace.settles(
+        "workflows",
+        "quick",
+        lambda status: status["triggers"]["minutely"].get("lastScheduleTime") == first,
+        "to have recorded its first run",
+    )
+    assert (await standing(namespace, "quick"))["nextScheduleTime"] == to_text(from_text(first) + MINUTE)
 
-        second = from_text(first) + MINUTE
-        await sleep_until(second - timedelta(seconds=LEAD))
-        await executioner.kill(aim)
-        quick_runs = await until_made(namespace, "quick", 2)
-        assert list(quick_runs) == [first, to_text(second)]
-        for run in quick_runs.values():
-            ended = await namespace.completes(run.metadata.name)
-            assert ended.status.inputs == {"n": 1, "m": 2}
+    second = from_text(first) + MINUTE
+    await sleep_until(second - timedelta(seconds=LEAD))
+    await executioner.kill(aim)
+    quick_runs = await until_made(namespace, "quick", 2)
+    assert list(quick_runs) == [first, to_text(second)]
+    for run in quick_runs.values():
+        ended = await namespace.completes(run.metadata.name)
+        assert ended.status.inputs == {"n": 1, "m": 2}
 
-        async def waits() -> bool:
-            return "waits for the end of" in ((await standing(namespace, "slow")).get("message") or "")
+    async def waits() -> bool:
+        return "waits for the end of" in ((await standing(namespace, "slow")).get("message") or "")
 
-        await namespace.wait(waits, "the slow one to wait", patience=PATIENCE)
-        (held,) = (await made(namespace, "slow")).values()
-        await open_gate(namespace, recorder.of_task("gate")[0].name)
-        slow_runs = await until_made(namespace, "slow", 2)
-        old = await namespace.completes(held.metadata.name)
+    await namespace.wait(waits, "the slow one to wait", patience=PATIENCE)
+    replaced = await until_made(namespace, "replaced", 2)
+    await namespace.fails(replaced[first].metadata.name, reason="Cancelled")
+    (held,) = (await made(namespace, "slow")).values()
+    await open_gate(namespace, (await namespace.execution(held.metadata.name)).status.tasks["gate"].pod or "")
+    slow_runs = await until_made(namespace, "slow", 2)
+    old = await namespace.completes(held.metadata.name)
     (new,) = (run for run in slow_runs.values() if run.metadata.name != held.metadata.name)
     assert from_text(new.metadata.creation_timestamp) >= from_text(old.status.completed_at or "")
     # Each minute that has passed has its run, and one.
