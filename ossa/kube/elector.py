@@ -25,7 +25,21 @@ import orjson
 from ossa.kube import paths
 from ossa.kube.config import KubeConfig
 from ossa.kube.errors import ApiError, Conflict, NotFound, error_from
-from ossa.kube.lease import PACE, Held, Pace, Seen, Step, acquired, decide, new_lease, released, renewed, see
+from ossa.kube.lease import (
+    PACE,
+    Held,
+    Pace,
+    Seen,
+    Step,
+    acquired,
+    decide,
+    is_ours,
+    new_lease,
+    record_of,
+    released,
+    renewed,
+    see,
+)
 
 log = logging.getLogger(__name__)
 
@@ -228,11 +242,12 @@ class Elector:
         return see(self._seen, lease, self._answered)
 
     def _release(self) -> None:
-        if self._held is not None and self._lease is not None:
+        held, lease = self._held, self._lease
+        if held is not None and lease is not None and is_ours(record_of(lease), held, identity=self.identity):
             # It may be another's by now, or the API server away: then there is nothing to release.
             with contextlib.suppress(ApiError):
-                self._client.write(released(self._lease, datetime.now(UTC)))
-                log.info("the Lease is released", extra={"identity": self.identity, "epoch": self._held.epoch})
+                self._client.write(released(lease, datetime.now(UTC)))
+                log.info("the Lease is released", extra={"identity": self.identity, "epoch": held.epoch})
         self._held = None
 
     def _watch_the_clock(self) -> None:

@@ -97,11 +97,15 @@ def decide(seen: Seen, held: Held | None, *, identity: str, now: float, pace: Pa
     """
     record = seen.record
     if held is not None:
-        ours = record is not None and (record.holder, record.epoch) == (identity, held.epoch)
-        return Step.RENEW if ours and now < held.until else Step.LOST
+        return Step.RENEW if is_ours(record, held, identity=identity) and now < held.until else Step.LOST
     if record is None or record.holder is None or record.holder == identity:
         return Step.ACQUIRE
     return Step.ACQUIRE if now - seen.since >= max(record.seconds, pace.lease) else Step.WAIT
+
+
+def is_ours(record: Record | None, held: Held, *, identity: str) -> bool:
+    """Whether a record is of the very acquisition `held`: a Lease that another has taken is not ours to release."""
+    return record is not None and (record.holder, record.epoch) == (identity, held.epoch)
 
 
 def first_epoch(at: datetime) -> int:

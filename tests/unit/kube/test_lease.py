@@ -20,6 +20,7 @@ from ossa.kube.lease import (
     acquired,
     decide,
     first_epoch,
+    is_ours,
     new_lease,
     record_of,
     released,
@@ -270,9 +271,10 @@ class Election(RuleBasedStateMachine):
     @rule(index=INDEX)
     def one_ends_in_order(self, index: int) -> None:
         process = self.processes[index]
-        if process.held is not None and process.lease is not None:
+        held, lease = process.held, process.lease
+        if held is not None and lease is not None and is_ours(record_of(lease), held, identity=process.identity):
             process.held = None
-            self.server.write(released(process.lease, NOW + timedelta(seconds=self.now)))
+            self.server.write(released(lease, NOW + timedelta(seconds=self.now)))
         self.processes[index] = self.born()
 
     @rule(index=INDEX)
