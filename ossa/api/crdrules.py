@@ -208,7 +208,7 @@ MODELS: Mapping[str, JSONObject] = {
             _APPROVERS,
             _rule(
                 "(has(self.approverGroups) && size(self.approverGroups) > 0) || !has(self.approverUsers) || "
-                "size(self.approverUsers) >= self.count",
+                "size(self.approverUsers) >= (has(self.count) ? self.count : 1)",
                 "count is more than there are approverUsers; lower it, or name more who may approve",
             ),
         ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -22,6 +22,8 @@ from ossa.api.execution import Execution
 from ossa.api.workflow import Workflow
 
 GENERATED = "# Generated from ossa/api by `python -m ossa.api.crds`; a test fails when they drift.\n"
+# Whether the API server writes a default, its description tells of it, or neither.
+Defaults = Literal["written", "told", "none"]
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 # What a structural schema shares with pydantic's, in the order in which it reads best.
 _KEPT = (
@@ -129,7 +131,7 @@ class _Schema:
         self.definitions: JSONObject = self.root.get("$defs", {})
 
     def whole(self) -> JSONObject:
-        schema = self._convert(self.root, model=self.root["title"], defaults=True)
+        schema = self._convert(self.root, model=self.root["title"], defaults="written")
         properties = schema["properties"]
         properties["apiVersion"] = {
             "type": "string",
@@ -140,7 +142,7 @@ class _Schema:
         schema["required"] = ["spec"]
         return schema
 
-    def _convert(self, node: JSONObject, *, model: str, defaults: bool) -> JSONObject:
+    def _convert(self, node: JSONObject, *, model: str, defaults: Defaults) -> JSONObject:
         """`node` as a structural schema; `model` is the one that it is or belongs to.
 
         No defaults in a status: the API server would write them into every task of every Execution.
@@ -151,10 +153,13 @@ class _Schema:
         if "anyOf" in node:
             return self._union(node, model=model, defaults=defaults)
         schema = {key: node[key] for key in _KEPT if key in node}
-        if not defaults or schema.get("default") in (None, "", [], {}):
-            schema.pop("default", None)
+        if defaults != "written" or schema.get("default") in (None, "", [], {}, False):
+            self._take_default(schema, told=defaults != "none")
         if "items" in node:
-            schema["items"] = self._convert(node["items"], model=model, defaults=defaults)
+            # Tools that compare whole lists, such as ArgoCD, take a default within one for a change.
+            schema["items"] = self._convert(
+                node["items"], model=model, defaults="told" if defaults != "none" else "none"
+            )
         if "properties" in node:
             schema["properties"] = self._properties(node["properties"], model=model, defaults=defaults)
             schema |= MODELS.get(model, {})
@@ -162,7 +167,13 @@ class _Schema:
             schema |= self._map(node, model=model, defaults=defaults)
         return schema
 
-    def _union(self, node: JSONObject, *, model: str, defaults: bool) -> JSONObject:
+    def _take_default(self, schema: JSONObject, *, told: bool) -> None:
+        """A default that the API server is not to write is told all the same."""
+        value = schema.pop("default", None)
+        if told and value and isinstance(value, str | int | float) and "description" in schema:
+            schema["description"] = f"{schema['description']} Default: {value}."
+
+    def _union(self, node: JSONObject, *, model: str, defaults: Defaults) -> JSONObject:
         options = [option for option in node["anyOf"] if option.get("type") != "null"]
         if len(options) == 1:
             rest = {key: value for key, value in node.items() if key != "anyOf"}
@@ -172,15 +183,15 @@ class _Schema:
             return {**schema, "x-kubernetes-int-or-string": True, "pattern": node.get("x-ossa-pattern", QUANTITY)}
         raise ValueError(f"{model}: a union of {options} has no structural schema; give the field one type")
 
-    def _map(self, node: JSONObject, *, model: str, defaults: bool) -> JSONObject:
+    def _map(self, node: JSONObject, *, model: str, defaults: Defaults) -> JSONObject:
         values = node.get("additionalProperties")
         if isinstance(values, dict) and values:
             return {"additionalProperties": self._convert(values, model=model, defaults=defaults)}
         return {_PRESERVE: True}
 
-    def _properties(self, properties: JSONObject, *, model: str, defaults: bool) -> JSONObject:
+    def _properties(self, properties: JSONObject, *, model: str, defaults: Defaults) -> JSONObject:
         return {
-            name: self._convert(node, model=model, defaults=defaults and name != "status")
+            name: self._convert(node, model=model, defaults="none" if name == "status" else defaults)
             | FIELDS.get(f"{model}.{name}", {})
             for name, node in properties.items()
         }

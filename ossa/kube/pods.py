@@ -48,6 +48,8 @@ JSONObject = dict[str, Any]
 VOLUME_IN, VOLUME_TOKEN = "ossa-in", "ossa-token"
 TOKEN_SECONDS = 3600
 GRACE_SECONDS = 30
+# What of the identity is no part of the contract with a worker.
+OPERATOR_S_OWN = {"lost", "locks", "epoch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def _environment(identity: TaskIdentity, agent: AgentSpec, settings: PodSettings
     env = {
         ENV_INPUT: f"{POD_INFO_PATH}/input.json",
         ENV_OUTPUT: OUTPUT_PATH,
-        ENV_TASK: identity.model_dump_json(),
+        ENV_TASK: identity.model_dump_json(exclude=OPERATOR_S_OWN),
         ENV_CAPABILITY: f"{POD_INFO_PATH}/capability.json",
         ENV_ARTIFACTS_URL: settings.artifacts_url,
         ENV_ARTIFACTS_TOKEN: f"{TOKEN_PATH}/token",

@@ -73,7 +73,7 @@ WORKFLOWS: dict[str, tuple[JSONObject, list[str]]] = {
     ),
     "an approval with an input": (
         flow({"name": "a", "input": {"n": 1}, "approval": {"message": "?", "approverUsers": ["bob"]}}),
-        ["spec.tasks[0]", "belong to a task with an agent"],
+        ["spec.tasks[0]", "belong to a task that runs something"],
     ),
     "a question that refers to no task": (
         flow({"name": "a", "approval": {"message": "${{ tasks.b.output }}?", "approverUsers": ["bob"]}}),
