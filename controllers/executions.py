@@ -196,7 +196,8 @@ class ExecutionController:
             held.decided(decision.status, held.due or time.monotonic() + held.write_delay())
         unsure = await self._create(held, snapshot, decision)
         told = (before.phase, before.error) != (decision.status.phase, decision.status.error)
-        urgent = told or decision.delete or decision.events
+        # Whoever waits for an Execution to start is told at once what is missing.
+        urgent = told or decision.delete or decision.events or before.phase == "Pending"
         if held.due is not None and (urgent or time.monotonic() >= held.due):
             await self._write(held, held.status)
         await self._finish_turn(held, decision)
