@@ -48,6 +48,8 @@ def child_view(item: JSONObject) -> ChildView | None:
         cancel=bool(spec.get("cancel")),
         created_at=from_text(metadata["creationTimestamp"]),
         outputs=status.get("outputs") or {},
+        uid=metadata["uid"],
+        lineage=tuple(status.get("lineage") or ()),
         message=status.get("message"),
         locks=identity.locks,
     )

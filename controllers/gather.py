@@ -113,6 +113,8 @@ class Gatherer:
             why = "what has failed after it started can be resumed"
             return Source(f"Execution {name!r} is {found.status.phase}; {why}")
         return Source(
+            uid=found.metadata.uid,
+            lineage=tuple(found.status.lineage or ()),
             workflow=found.spec.workflow,
             revision=found.status.revision,
             inputs=found.status.inputs or {},

@@ -87,6 +87,9 @@ class TaskIdentity(BaseModel):
     attempt: int = Field(default=1, description="Attempt of the task, counted from 1.")
     lost: int = Field(default=0, description="How many of the attempts before it were lost.")
     locks: tuple[str, ...] = Field(default=(), description="Locks that the attempt holds.")
+    lineage: tuple[str, ...] = Field(
+        default=(), description="UIDs of other Executions whose artifacts were taken over: resumed ones, and children."
+    )
     epoch: int = Field(default=0, description="The life of the reconciler that started it: no two share a pod's name.")
 
     @property

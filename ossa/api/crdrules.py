@@ -92,6 +92,7 @@ FIELDS: Mapping[str, JSONObject] = {
     "Task.locks": _map_list("name"),
     "Retry.on": {"x-kubernetes-list-type": "set"},
     "AttemptStatus.locks": _ATOMIC,
+    "ExecutionStatus.lineage": _ATOMIC,
     "TaskStatus.locks": _ATOMIC,
     # A list of free objects, in which null stands for what has not ended.
     "ItemsStatus.outputs": {

@@ -9,6 +9,8 @@ from pydantic import Field
 from ossa.api.base import Condition, Duration, JSONObject, Model, ObjectName, Resource, StatusModel, Timestamp
 from ossa.api.task import MAX_ITEMS
 
+# Other Executions whose artifacts one may have taken over.
+MAX_LINEAGE = 200
 ExecutionPhase = Literal["Pending", "Running", "Paused", "Retrying", "Completed", "Failed"]
 TaskPhase = Literal["Pending", "Waiting", "Running", "Retrying", "Completed", "Failed", "Skipped"]
 Reason = Literal[
@@ -154,6 +156,11 @@ class ExecutionStatus(StatusModel):
         default=None, description="The inputs it runs with: the spec's, and the workflow's defaults."
     )
     tasks: dict[str, TaskStatus] = Field(default_factory=dict, description="Where each task stands, by name.")
+    lineage: list[str] | None = Field(
+        default=None,
+        max_length=MAX_LINEAGE,
+        description="UIDs of other Executions whose artifacts it has: the one that it resumes, and children.",
+    )
     error: ExecutionError | None = Field(default=None, description="What went wrong first.")
     outputs: JSONObject | None = Field(default=None, description="What the run gave.")
     conditions: list[Condition] = Field(

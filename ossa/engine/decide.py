@@ -131,6 +131,8 @@ def _start(turn: Turn, revision: CompiledRevision) -> None:
         started_at=turn.now_text,
         message="suspended: set spec.suspend to false to go on" if suspended else None,
     )
+    if source is not None:
+        turn.take_over((source.uid, *source.lineage))
     for name in revision.order:
         turn.ledger.put(name, _taken_over(turn, name))
     turn.announce("Normal", "Started", f"Started with revision {revision.name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from ossa.api.artifact import find_references
 from ossa.engine.clock import from_text
 from ossa.engine.decision import ChildChange
 from ossa.engine.expressions import EvalError
@@ -135,6 +136,8 @@ def _child_outcome(turn: Turn, unit: Unit) -> Outcome:
     if child is None:
         return _unseen(turn, named, f"the child Execution {named} vanished before its result was known")
     if child.finished and child.succeeded:
+        if next(find_references(child.outputs), None) is not None:
+            turn.take_over((child.uid, *child.lineage))
         return Done(child.outputs)
     if child.finished:
         return Failure("ChildFailed", f"its Execution {named} failed: {child.message or 'no reason was recorded'}")

@@ -66,6 +66,8 @@ class ChildView:
     cancel: bool
     created_at: datetime
     outputs: JSONObject
+    uid: str = ""
+    lineage: tuple[str, ...] = ()
     message: str | None = None
     locks: tuple[str, ...] = ()
 
@@ -85,6 +87,8 @@ class Source:
     """The Execution that spec.retryOf names: `problem` says why it cannot be resumed."""
 
     problem: str | None = None
+    uid: str = ""
+    lineage: tuple[str, ...] = ()
     workflow: str = ""
     revision: str | None = None
     inputs: JSONObject = field(default_factory=dict)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ossa.api.base import Condition, JSONObject, set_condition
 from ossa.api.contract import TaskIdentity
-from ossa.api.execution import AttemptStatus, ExecutionError, TaskStatus
+from ossa.api.execution import MAX_LINEAGE, AttemptStatus, ExecutionError, TaskStatus
 from ossa.engine.clock import duration_text, from_text, to_exact_text, to_text
 from ossa.engine.decision import (
     Announcement,
@@ -269,6 +269,13 @@ class Turn:
         """Asks for the log of a pod."""
         self._need_logs.append(pod)
 
+    def take_over(self, uids: tuple[str, ...]) -> None:
+        """The artifacts of other Executions are this one's to read from now on."""
+        known: list[str] = self.get("lineage") or []
+        more = [uid for uid in dict.fromkeys(uids) if uid and uid not in known]
+        if more:
+            self.set(lineage=[*known, *more][:MAX_LINEAGE])
+
     def change_child(self, change: ChildChange) -> None:
         """Asks that a child Execution be told something."""
         self._change.append(change)
@@ -330,6 +337,7 @@ class Turn:
             attempt=before.attempt + 1,
             lost=before.lost,
             locks=locks,
+            lineage=tuple(self.get("lineage") or ()),
             epoch=self.snapshot.epoch,
         )
 

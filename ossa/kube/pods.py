@@ -49,7 +49,7 @@ VOLUME_IN, VOLUME_TOKEN = "ossa-in", "ossa-token"
 TOKEN_SECONDS = 3600
 GRACE_SECONDS = 30
 # What of the identity is no part of the contract with a worker.
-OPERATOR_S_OWN = {"lost", "locks", "epoch"}
+OPERATOR_S_OWN = {"lost", "locks", "lineage", "epoch"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class TaskPod:
     name: str
     task: str
     received: frozenset[str]
+    lineage: tuple[str, ...] = ()  # UIDs of other Executions, whose artifacts it may have received
 
 
 class Access(Protocol):
@@ -72,8 +73,8 @@ class Access(Protocol):
     async def may_read(self, caller: Caller, namespace: str) -> bool:
         """Whether the caller may get `executions/artifacts` in the namespace."""
 
-    async def execution_uids(self, namespace: str) -> frozenset[str]:
-        """UIDs of all Executions of the namespace."""
+    async def lineages(self, namespace: str) -> Mapping[str, tuple[str, ...]]:
+        """All Executions of the namespace: by UID, those of others whose artifacts they have taken over."""
 
 
 class Identities:
@@ -117,6 +118,10 @@ class Identities:
             self._pods.put(caller.pod_uid, known)
         return known
 
+    async def lineage(self, namespace: str, uid: str) -> tuple[str, ...]:
+        """UIDs of the Executions whose artifacts one has taken over."""
+        return (await self._access.lineages(namespace)).get(uid, ())
+
     async def require_reader(self, caller: Caller, namespace: str) -> None:
         """Raises Forbidden where the caller may not read the artifacts of the namespace."""
         if not await self._access.may_read(caller, namespace):
@@ -140,8 +145,9 @@ def task_pod(pod: JSONObject | None, caller: Caller) -> TaskPod:
         raise Forbidden(f"the annotations {ANNOTATION_IDENTITY} and input of the pod {name} are broken") from error
     if identity.namespace != caller.namespace or not is_safe_name(identity.uid):
         raise Forbidden(f"the pod {name} says that it runs for another namespace, or for no execution")
+    lineage = tuple(uid for uid in identity.lineage if is_safe_name(uid))
     writer = Writer(namespace=caller.namespace, execution_uid=identity.uid, pod_uid=caller.pod_uid)
-    return TaskPod(writer=writer, name=caller.pod_name, task=identity.task, received=received)
+    return TaskPod(writer=writer, name=caller.pod_name, task=identity.task, received=received, lineage=lineage)
 
 
 def is_safe_name(name: str) -> bool:

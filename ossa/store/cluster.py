@@ -64,17 +64,18 @@ class ClusterAccess:
             answer = await self._api.post(ACCESS_REVIEWS, body)
         return answer.get("status", {}).get("allowed") is True
 
-    async def execution_uids(self, namespace: str) -> frozenset[str]:
-        """UIDs of all Executions of the namespace, read in pages."""
-        uids: set[str] = set()
+    async def lineages(self, namespace: str) -> Mapping[str, tuple[str, ...]]:
+        """All Executions of the namespace, read in pages: by UID, those of others whose artifacts they have."""
+        found: dict[str, tuple[str, ...]] = {}
         params = {"limit": str(_PAGE)}
         while True:
             with _translated(f"list the executions of {namespace}"):
                 page = await self._api.get(ossa("executions", namespace), params)
-            uids.update(item["metadata"]["uid"] for item in page["items"])
+            for item in page["items"]:
+                found[item["metadata"]["uid"]] = tuple((item.get("status") or {}).get("lineage") or ())
             token = page["metadata"].get("continue")
             if not token:
-                return frozenset(uids)
+                return found
             params = {**params, "continue": token}
 
 

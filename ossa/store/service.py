@@ -98,8 +98,7 @@ class Service:
         pod = await self._pod(request)
         artifact_id = request.match_info["id"]
         nonce = _nonce(artifact_id)
-        folder = _folder(pod.writer)
-        record = await self.blobs.record(folder, nonce)
+        folder, record = await self._find(nonce, pod.writer.namespace, pod.writer.execution_uid, pod.lineage)
         # Whether it exists is nobody's business who may not read it.
         mine = record is not None and record.pod_uid == pod.writer.pod_uid
         if artifact_id not in pod.received and not mine:
@@ -116,9 +115,27 @@ class Service:
             raise BadRequest("the path has no namespace, or no UID of an execution")
         await self._identities.require_reader(caller, namespace)
         artifact_id = request.match_info["id"]
-        nonce, folder = _nonce(artifact_id), Folder(namespace, uid)
-        record = self._issued(artifact_id, folder, await self.blobs.record(folder, nonce))
-        return await self._send(request, folder, nonce, record)
+        nonce = _nonce(artifact_id)
+        folder, record = await self._find(nonce, namespace, uid, ())
+        if record is None:
+            others = await self._identities.lineage(namespace, uid)
+            folder, record = await self._find(nonce, namespace, uid, others)
+        return await self._send(request, folder, nonce, self._issued(artifact_id, folder, record))
+
+    async def _find(
+        self, nonce: bytes, namespace: str, uid: str, lineage: tuple[str, ...]
+    ) -> tuple[Folder, Record | None]:
+        """Where an artifact of an Execution lies: in its own folder, or in one that it has taken over."""
+        own = Folder(namespace, uid)
+        record = await self.blobs.record(own, nonce)
+        for other in lineage:
+            if record is not None:
+                break
+            folder = Folder(namespace, other)
+            record = await self.blobs.record(folder, nonce)
+            if record is not None:
+                return folder, record
+        return own, record
 
     async def _refuse_change(self, request: web.Request) -> web.Response:
         raise WrittenOver(

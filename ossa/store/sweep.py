@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ossa.store.access import Access
 from ossa.store.blobs import Blobs, Folder
@@ -32,7 +32,7 @@ class Sweeper:
         # Folders first: what is there now had its execution before, so the list that follows would hold it.
         folders = await self._blobs.folders()
         living = {
-            namespace: await self._access.execution_uids(namespace)
+            namespace: _living(await self._access.lineages(namespace))
             for namespace in {folder.namespace for folder in folders}
         }
         now = self._clock()
@@ -43,6 +43,11 @@ class Sweeper:
             await self._blobs.delete(folder)
             _log.info("deleted the artifacts of the execution %s, which is gone", folder.path())
         return due
+
+
+def _living(lineages: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+    """Executions that are there, and those of which one that is there has artifacts."""
+    return frozenset(lineages) | {uid for others in lineages.values() for uid in others}
 
 
 async def keep_sweeping(sweeper: Sweeper, *, interval: float, metrics: Metrics) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,7 @@ class Cluster:
     pods: dict[tuple[str, str], JSONObject] = field(default_factory=dict)
     persons: dict[str, frozenset[str]] = field(default_factory=dict)
     executions: dict[str, frozenset[str]] = field(default_factory=dict)
+    taken_over: dict[str, tuple[str, ...]] = field(default_factory=dict)
     down: bool = False
     reviews: int = 0
 
@@ -46,10 +47,11 @@ class Cluster:
         task_input: JSONObject | None = None,
         namespace: str = NAMESPACE,
         execution_uid: str = EXECUTION_UID,
+        lineage: tuple[str, ...] = (),
     ) -> str:
         """A running pod of a task; its token."""
         identity = TaskIdentity(
-            namespace=namespace, execution="run", uid=execution_uid, workflow="w", task=f"task-{name}"
+            namespace=namespace, execution="run", uid=execution_uid, workflow="w", task=f"task-{name}", lineage=lineage
         )
         self.pods[namespace, name] = {
             "metadata": {
@@ -89,9 +91,9 @@ class Cluster:
         self._require_up()
         return namespace in self.persons.get(caller.username, frozenset())
 
-    async def execution_uids(self, namespace: str) -> frozenset[str]:
+    async def lineages(self, namespace: str) -> Mapping[str, tuple[str, ...]]:
         self._require_up()
-        return self.executions.get(namespace, frozenset())
+        return {uid: self.taken_over.get(uid, ()) for uid in self.executions.get(namespace, frozenset())}
 
     def _require_up(self) -> None:
         if self.down:

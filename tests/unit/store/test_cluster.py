@@ -62,8 +62,8 @@ async def test_a_token_for_another_audience_is_none(server: ApiServer, access: C
 
 async def test_all_pages_are_read(server: ApiServer, access: ClusterAccess) -> None:
     server.cluster.executions["lab"] = frozenset({"a", "b", "c"})
-    assert await access.execution_uids("lab") == {"a", "b", "c"}
-    assert await access.execution_uids("other") == frozenset()
+    assert (await access.lineages("lab")).keys() == {"a", "b", "c"}
+    assert await access.lineages("other") == {}
 
 
 async def test_no_answer_is_not_the_callers_doing(server: ApiServer, access: ClusterAccess) -> None:
@@ -71,4 +71,4 @@ async def test_no_answer_is_not_the_callers_doing(server: ApiServer, access: Clu
     with pytest.raises(Unavailable, match="did not let the artifact service review a token: 503"):
         await access.review("x")
     with pytest.raises(Unavailable, match="list the executions of lab"):
-        await access.execution_uids("lab")
+        await access.lineages("lab")

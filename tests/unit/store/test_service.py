@@ -135,6 +135,28 @@ async def test_who_is_no_running_pod_of_a_task_is_refused(served: Running, http:
     assert served.objects() == []
 
 
+async def test_a_resumed_execution_reads_what_it_has_taken_over(served: Running, http: aiohttp.ClientSession) -> None:
+    ref = await store(http, served, served.cluster.add_pod("writer"), b"rows", "text/csv")
+    given, uid = {"rows": ref.to_json()}, "0e7c2f9e-1111-4a4a-9e9e-000000000002"
+    heir = served.cluster.add_pod("heir", task_input=given, execution_uid=uid, lineage=(EXECUTION_UID,))
+    stranger = served.cluster.add_pod("stranger", task_input=given, execution_uid=uid)
+    careless = served.cluster.add_pod("careless", execution_uid=uid, lineage=(EXECUTION_UID,))
+    url = f"{served.url}/v1/artifacts/{ref.id}"
+    async with http.get(url, headers=bearer(heir)) as answer:
+        assert (answer.status, await answer.read()) == (200, b"rows")
+    for token, status in ((stranger, 404), (careless, 403)):
+        async with http.get(url, headers=bearer(token)) as answer:
+            assert answer.status == status
+    served.cluster.persons.update(jane=frozenset({NAMESPACE}))
+    served.cluster.executions[NAMESPACE] = frozenset({uid})
+    of_heir = f"{served.url}/v1/namespaces/{NAMESPACE}/executions/{uid}/artifacts/{ref.id}"
+    async with http.get(of_heir, headers=bearer("jane")) as answer:
+        assert answer.status == 404
+    served.cluster.taken_over[uid] = (EXECUTION_UID,)
+    async with http.get(of_heir, headers=bearer("jane")) as answer:
+        assert (answer.status, await answer.read()) == (200, b"rows")
+
+
 async def test_a_person_reads_where_the_cluster_allows_it(served: Running, http: aiohttp.ClientSession) -> None:
     served.cluster.persons.update(jane=frozenset({NAMESPACE}), joe=frozenset())
     ref = await store(http, served, served.cluster.add_pod("writer"), b"<html>", "text/html")

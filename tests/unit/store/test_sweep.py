@@ -85,3 +85,12 @@ async def test_deleting_twice_is_no_error(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_opened_says_which(url: str) -> None:
     with pytest.raises(StoreUnusable, match=f"artifact store '{url}' cannot be opened"):
         Blobs.open(url)
+
+
+async def test_what_another_execution_has_taken_over_stays(tmp_path: Path) -> None:
+    cluster = Cluster(executions={"lab": frozenset({"alive"})}, taken_over={"alive": ("gone",)})
+    rounds = Rounds(tmp_path, cluster)
+    await fill(rounds.blobs, GONE, ALIVE)
+    assert [await rounds.at(now) for now in (0, 600)] == [[], []]
+    cluster.taken_over.clear()
+    assert [await rounds.at(now) for now in (601, 1201)] == [[], [GONE]]
