@@ -9,7 +9,7 @@ from ossa.engine.decide import decide
 from ossa.engine.snapshot import Source
 from tests.unit.engine.world import NOW, Run, compiled, spec
 
-CHAIN = [{"name": "a"}, {"name": "b", "dependsOn": ["a"]}]
+CHAIN: list[dict[str, Any]] = [{"name": "a"}, {"name": "b", "dependsOn": ["a"]}]
 TIDY = [{"name": "tidy", "input": {"status": "${{ status }}", "why": "${{ error }}"}}]
 
 
@@ -225,6 +225,7 @@ def test_one_of_another_workflow_is_refused_and_one_that_runs_is_waited_for() ->
 
 def test_the_same_snapshot_gives_the_same_decision() -> None:
     run = started(*CHAIN, finally_=TIDY, timeout="1h")
-    for fields in ({}, {"suspend": True}, {"cancel": True}):
+    changes: list[dict[str, Any]] = [{}, {"suspend": True}, {"cancel": True}]
+    for fields in changes:
         run.steer(**fields)
         assert decide(run.snapshot, NOW) == decide(run.snapshot, NOW)

@@ -9,6 +9,7 @@ import json
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -77,7 +78,10 @@ async def test_a_pod_that_was_not_given_the_reference_is_refused(served: Running
 
 async def test_the_same_id_means_nothing_in_another_execution(served: Running, http: aiohttp.ClientSession) -> None:
     ref = await store(http, served, served.cluster.add_pod("writer"), b"1")
-    elsewhere = [("foreign", {"namespace": "elsewhere"}), ("later", {"execution_uid": "another-execution"})]
+    elsewhere: list[tuple[str, dict[str, Any]]] = [
+        ("foreign", {"namespace": "elsewhere"}),
+        ("later", {"execution_uid": "another-execution"}),
+    ]
     for name, where in elsewhere:
         token = served.cluster.add_pod(name, task_input={"x": ref.to_json()}, **where)
         status, body, _ = await fetch(http, served, token, ref.id)
