@@ -178,9 +178,9 @@ def test_a_child_is_suspended_and_cancelled_with_its_parent() -> None:
     run.steer(suspend=True)
     assert [(change.suspend, change.cancel) for change in run.last.change] == [(True, None)]
     child(run, suspend=True)
-    assert len(run.last.change) == 0
-    run.steer(cancel=True)
-    assert [change.cancel for change in run.last.change if change.cancel] == [True]
+    assert not run.last.change
+    changes = run.steer(cancel=True).change
+    assert True in {change.cancel for change in changes}
     assert run.phase() == "Failed"
 
 
