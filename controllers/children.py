@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from controllers.cache import Key, ObjectCache
@@ -83,9 +83,10 @@ def build_child(request: ChildRequest, depth: int, author: str) -> JSONObject:
 class Children:
     """Creates children once each, and tells what is known of them."""
 
-    def __init__(self, api: ApiClient, cache: ObjectCache) -> None:
+    def __init__(self, api: ApiClient, cache: ObjectCache, made: Callable[[JSONObject], None]) -> None:
         self._api = api
         self._cache = cache
+        self._made = made  # is told of an Execution as of one that the watch shows
         self._known: dict[str, dict[str, Key]] = defaultdict(dict)
         self._wanted: dict[str, dict[str, ChildRequest]] = defaultdict(dict)
         self._refused: dict[str, dict[str, str]] = defaultdict(dict)
@@ -144,8 +145,7 @@ class Children:
             self._refused[uid][request.name] = error.message
             self._wanted[uid].pop(request.name, None)
             return
-        self._cache.put(made)
-        self.seen(None, made)
+        self._made(made)
         self._wanted[uid].pop(request.name, None)
 
     async def change(self, namespace: str, change: ChildChange) -> None:

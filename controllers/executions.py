@@ -78,7 +78,7 @@ class ExecutionController:
             namespace_most=namespaces.parallelism,
             wake=lambda uid: self._queue(uid, PRIORITY_OBJECT),
         )
-        self._children = Children(api, cache)
+        self._children = Children(api, cache, made=lambda item: self.seen(None, item))
         self.approvals = Approvals(api, self.pods_changed)
         self._creator = PodCreator(api, settings, self.pods, epoch=epoch)
         self._cleaner = Cleaner(api, settings, self.pods)

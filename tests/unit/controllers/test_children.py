@@ -1,0 +1,70 @@
+"""Child Executions, against an API server without a kubelet of its own: pods end at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controllers.revisions import Revisions
+from ossa.api.contract import API_VERSION
+from ossa.api.execution import ExecutionStatus
+from ossa.api.workflow import WorkflowSpec
+from ossa.engine.revision import Revision
+from ossa.kube.client import ApiClient
+from tests.unit.controllers.test_crashes import EXECUTIONS, WORKFLOWS, Cluster, reconciler, until_ended
+
+PARENT: list[dict[str, Any]] = [
+    {"name": "call", "workflow": "flow"},
+    {"name": "after", "workflow": "flow", "dependsOn": ["call"]},
+]
+
+
+async def prepare(cluster: Cluster, api: ApiClient) -> None:
+    """A Workflow `outer` that runs the Workflow `flow` twice, and an Execution of it."""
+    await cluster.prepare(api)
+    del cluster.objects[f"{EXECUTIONS}/run"]
+    spec = WorkflowSpec.model_validate({"tasks": PARENT, "outputs": {"first": "${{ tasks.call.output.first }}"}})
+    meta = {"namespace": "lab"}
+    kind = {"apiVersion": API_VERSION, "kind": "Workflow"}
+    outer = cluster.create(WORKFLOWS, {**kind, "metadata": {**meta, "name": "outer"}, "spec": spec.to_json()})
+    name = await Revisions(api).publish(outer, Revision(workflow="outer", version="1", spec=spec, agents={}))
+    cluster.put(WORKFLOWS, {**outer, "status": {"phase": "Published", "revision": name, "observedGeneration": 1}})
+    cluster.create(
+        EXECUTIONS,
+        {
+            "apiVersion": API_VERSION,
+            "kind": "Execution",
+            "metadata": {**meta, "name": "run"},
+            "spec": {"workflow": "outer"},
+        },
+    )
+
+
+async def test_children_are_run_one_after_the_other() -> None:
+    cluster = Cluster()
+    async with cluster.served() as config:
+        async with ApiClient(config) as api:
+            await prepare(cluster, api)
+        async with reconciler(config):
+            await until_ended(cluster)
+    status = cluster.status()
+    assert status.phase == "Completed"
+    assert status.outputs == {"first": "first#1"}
+    children = [item for item in cluster.of(EXECUTIONS) if item["metadata"]["name"] != "run"]
+    assert len(children) == 2
+    assert {ExecutionStatus.model_validate(child["status"]).phase for child in children} == {"Completed"}
+    assert {task.pod for task in status.tasks.values()} == {child["metadata"]["name"] for child in children}
+
+
+async def test_a_reconciler_that_dies_makes_no_child_twice() -> None:
+    for at in range(2, 8):
+        for after in (False, True):
+            cluster = Cluster()
+            async with cluster.served() as config:
+                async with ApiClient(config) as api:
+                    await prepare(cluster, api)
+                async with reconciler(config, at=at, after=after) as mortal:
+                    await until_ended(cluster, dead=mortal.dead)
+                async with reconciler(config):
+                    await until_ended(cluster)
+            assert cluster.status().phase == "Completed", (at, after)
+            assert len(cluster.of(EXECUTIONS)) == 3, (at, after)
