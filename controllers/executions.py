@@ -113,7 +113,8 @@ class ExecutionController:
             self._cache.drop(item)
             self._forget(uid)
             self._gone(item)
-        elif self._cache.put(item):
+        elif self._cache.put(item) or uid not in self._keys:
+            # A child whose creation this process asked for is in the cache already, and has not been looked at.
             self._keys[uid] = key_of(item)
             self._queue(uid, PRIORITY_OBJECT)
         else:
