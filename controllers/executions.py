@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,6 +70,7 @@ class ExecutionController:
         self._gone = gone
         self._keys: dict[str, Key] = {}
         self._working: dict[str, Working] = {}
+        self._resumers: dict[Key, set[str]] = defaultdict(set)  # who waits for the end of an execution to resume it
         self._seeded = False
         self.loop: Loop[str] = Loop("Execution", self.reconcile)
         self.pods = PodStore(self.pods_changed)
@@ -113,14 +115,13 @@ class ExecutionController:
             self._cache.drop(item)
             self._forget(uid)
             self._gone(item)
-        elif self._cache.put(item):
+        elif self._cache.put(item) or uid not in self._keys:
+            # A child whose creation this process asked for is in the cache already, and has not been looked at.
             self._keys[uid] = key_of(item)
             self._queue(uid, PRIORITY_OBJECT)
         else:
             return
-        parent = self._children.seen(kind, item)
-        if parent is not None and parent in self._keys:
-            self._queue(parent, PRIORITY_POD)
+        self._tell_others(kind, item)
 
     def pods_changed(self, uid: str) -> None:
         """A pod of this Execution has changed."""
@@ -164,6 +165,10 @@ class ExecutionController:
         if held.ended:
             await self._clean(held, item)
             return
+        source = held.execution.spec.retry_of
+        if source is not None and held.status.phase == "Pending":
+            # Before the source is looked at: what becomes of it from then on is told.
+            self._resumers[Key(held.namespace, source)].add(uid)
         snapshot = await self._gatherer.snapshot(held)
         now = datetime.now(UTC)
         decision = decide(snapshot, now)
@@ -179,18 +184,21 @@ class ExecutionController:
         for item in self._cache.all():
             held = Working.of(item)
             if held.status.phase not in EXECUTION_TERMINAL:
-                self.limits.seed(held.uid, held.namespace, held.status.tasks, self.pods.of(held.uid).values())
+                pods, children = self.pods.of(held.uid).values(), self._children.of(held.uid)
+                self.limits.seed(held.uid, held.namespace, held.status.tasks, pods, children)
         self._seeded = True
 
     async def _carry_out(self, held: Working, snapshot: Snapshot, decision: Decision, now: datetime) -> None:
         before = held.status
         # At once, without giving way: nobody else may take the same room or the same lock.
-        self._take(held, decision)
+        asked = (request.name for request in decision.children)
+        children = {*snapshot.children, *self._children.in_flight(held.uid), *asked}
+        self._take(held, decision, children)
         if decision.first:
             try:
                 await self._write(held, decision.status)
             except ApiError:
-                self.limits.update(held.uid, held.namespace, before.tasks)
+                self.limits.update(held.uid, held.namespace, before.tasks, children)
                 raise
         elif decision.status is not before:
             held.decided(decision.status, held.due or time.monotonic() + held.write_delay())
@@ -205,13 +213,13 @@ class ExecutionController:
             raise unsure
         self._look_again(held, snapshot, decision, now)
 
-    def _take(self, held: Working, decision: Decision) -> None:
+    def _take(self, held: Working, decision: Decision, children: Collection[str]) -> None:
         uid, namespace = held.uid, held.namespace
         if decision.status.phase in EXECUTION_TERMINAL:
             self.limits.forget(uid)
             return
         if decision.status.tasks is not held.status.tasks:
-            self.limits.update(uid, namespace, decision.status.tasks)
+            self.limits.update(uid, namespace, decision.status.tasks, children)
         self.limits.waits(uid, namespace, starved=decision.starved, rank=held.rank, locks=decision.wants)
 
     async def _create(self, held: Working, snapshot: Snapshot, decision: Decision) -> ApiError | None:
@@ -248,14 +256,17 @@ class ExecutionController:
         if written is not None:
             self._cache.put(written)
             held.refresh(written)
-            self._children.seen(None, written)
-            self._tell_parent(written)
+            self._tell_others(None, written)
         held.decided(status, None)
 
-    def _tell_parent(self, item: JSONObject) -> None:
-        parent = self._children.seen(None, item)
+    def _tell_others(self, kind: str | None, item: JSONObject) -> None:
+        """Queues the parent of an execution that has changed, and those that wait to resume it."""
+        parent = self._children.seen(kind, item)
         if parent is not None and parent in self._keys:
             self._queue(parent, PRIORITY_POD)
+        for uid in self._resumers.pop(key_of(item), ()):
+            if uid in self._keys:
+                self._queue(uid, PRIORITY_OBJECT)
 
     async def _finish_turn(self, held: Working, decision: Decision) -> None:
         for name in decision.delete:

@@ -6,7 +6,7 @@ Nothing is stored: a lock is held by a unit that runs, so that it can neither le
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ossa.api.execution import TaskStatus
@@ -36,21 +36,33 @@ class Limits:
         self._starving: dict[str, tuple[float, ...]] = {}
         self._waiting: dict[str, frozenset[tuple[str, str]]] = {}
 
-    def seed(self, uid: str, namespace: str, tasks: Mapping[str, TaskStatus], pods: Iterable[PodView]) -> None:
+    def seed(
+        self,
+        uid: str,
+        namespace: str,
+        tasks: Mapping[str, TaskStatus],
+        pods: Iterable[PodView],
+        children: Collection[str] = (),
+    ) -> None:
         """What a reconciler that starts finds: units that the status says run, and pods that it does not know of."""
+        running = [(unit, status) for unit, status in active_units(tasks) if status.phase == "Running"]
         held: dict[tuple[str, int], tuple[str, ...]] = {
-            (unit.task, unit.index or 0): tuple(status.locks or ())
-            for unit, status in active_units(tasks)
-            if status.phase == "Running"
+            (unit.task, unit.index or 0): tuple(status.locks or ()) for unit, status in running
         }
         held |= {(pod.task, pod.index): pod.locks for pod in pods if not pod.ended and not pod.deleting}
-        self._put(uid, _Share(namespace, len(held), Counter(name for names in held.values() for name in names)))
+        without_pod = sum(status.pod in children for _, status in running)
+        locks = Counter(name for names in held.values() for name in names)
+        self._put(uid, _Share(namespace, len(held) - without_pod, locks))
 
-    def update(self, uid: str, namespace: str, tasks: Mapping[str, TaskStatus]) -> None:
-        """What an execution takes by now; whoever waits for what it gave back is woken."""
+    def update(self, uid: str, namespace: str, tasks: Mapping[str, TaskStatus], children: Collection[str] = ()) -> None:
+        """What an execution takes by now; whoever waits for what it gave back is woken.
+
+        `children` are the names of its child Executions: these hold locks, but are no pods. Counted as pods they
+        would keep the place that their own tasks wait for.
+        """
         running = [status for _, status in active_units(tasks) if status.phase == "Running"]
         locks = Counter(name for status in running for name in status.locks or ())
-        self._put(uid, _Share(namespace, len(running), locks))
+        self._put(uid, _Share(namespace, sum(status.pod not in children for status in running), locks))
 
     def forget(self, uid: str) -> None:
         """The execution has ended or is gone."""
