@@ -108,7 +108,7 @@ async def patch(namespace: Namespace, name: str, **spec: Any) -> None:
 
 def results(ended: Execution) -> tuple[str, dict[str, Any] | None, dict[str, tuple[str, int]]]:
     """What is compared: the phase, the outputs where there are any, and the phase and attempt of each task."""
-    tasks = {name: (held.phase, held.attempt) for name, held in ended.status.tasks.items()}
+    tasks: dict[str, tuple[str, int]] = {name: (one.phase, one.attempt) for name, one in ended.status.tasks.items()}
     return ended.status.phase, ended.status.outputs or None, tasks
 
 
