@@ -298,8 +298,11 @@ async def test_it_is_deleted_some_time_after_its_end(namespace: Namespace) -> No
 
 
 async def test_a_namespace_may_limit_its_pods(namespace: Namespace) -> None:
+    """Between executions too; a task that waits for a child Execution is no pod, and keeps no place."""
     (await namespace.kubectl("annotate", "namespace", namespace.name, "ossa.dev/parallelism=1")).ok()
-    await asyncio.gather(apply(namespace, "locks"), apply(namespace, "dependencies"))
-    ended = [await namespace.completes(name) for name in ("locks-1", "locks-2", "dependencies")]
-    outputs = [held.status.outputs or {} for held in ended[:2]]
-    assert not overlaps([span for held in outputs for span in (held["write"], *held["measure"])], most=1)
+    await asyncio.gather(apply(namespace, "priority-and-parallelism"), apply(namespace, "nested"))
+    await namespace.start("priority-and-parallelism", name="second")
+    ended = [await namespace.completes(name) for name in ("priority-and-parallelism", "second", "nested")]
+    spans = [held.output or {} for one in ended[:2] for held in one.status.tasks.values()]
+    assert len(spans) == 6
+    assert not overlaps(spans, most=1)
