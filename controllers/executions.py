@@ -142,7 +142,8 @@ class ExecutionController:
 
     def statuses(self) -> list[ExecutionStatus]:
         """What has been decided of all executions that were looked at."""
-        return [held.status for held in self._working.values()]
+        # A copy first: /metrics asks from a thread of its own.
+        return [held.status for held in list(self._working.values())]
 
     def _queue(self, uid: str, kind: float) -> None:
         held = self._working.get(uid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -17,6 +18,10 @@ K = TypeVar("K", bound=Hashable)
 BACKOFF_FIRST, BACKOFF_MOST = 0.1, 30.0
 
 
+def _unobserved(_seconds: float) -> None:
+    """Nobody asks."""
+
+
 class Loop(Generic[K]):
     """One kind's queue and its workers."""
 
@@ -25,11 +30,13 @@ class Loop(Generic[K]):
         self.queue: KeyQueue[K] = KeyQueue()
         self._reconcile = reconcile
         self._failures: dict[K, int] = {}
+        self.took: Callable[[float], None] = _unobserved  # is told how many seconds a turn took
 
     async def work(self) -> None:
         """One worker; runs until cancelled."""
         while True:
             key = await self.queue.take()
+            began = time.monotonic()
             try:
                 await self._reconcile(key)
             except Conflict:
@@ -44,6 +51,7 @@ class Loop(Generic[K]):
                 self._failures.pop(key, None)
             finally:
                 self.queue.done(key)
+                self.took(time.monotonic() - began)
 
     async def run(self, workers: int) -> None:
         """`workers` of them; runs until cancelled."""

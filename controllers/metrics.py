@@ -2,16 +2,61 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from controllers.limits import Limits
 from controllers.loop import Loop
+from ossa.api.execution import ExecutionStatus
+from ossa.engine.states import EXECUTION_TERMINAL
+from ossa.engine.units import active_units
 
 
 def _depth(loop: Loop[Any]) -> float:
     return float(len(loop.queue))
+
+
+class _Engine(Collector):
+    """What the engine holds. Tasks of executions that have ended are not counted: there may be very many."""
+
+    def __init__(self, statuses: Callable[[], list[ExecutionStatus]], limits: Limits) -> None:
+        self._statuses = statuses
+        self._limits = limits
+
+    def collect(self) -> Iterator[Metric]:
+        executions: Counts[str] = Counts()
+        tasks: Counts[str] = Counts()
+        retries: Counts[str] = Counts()
+        for status in self._statuses():
+            executions[status.phase] += 1
+            if status.phase in EXECUTION_TERMINAL:
+                continue
+            for task in status.tasks.values():
+                tasks[task.phase] += 1
+            for _, unit in active_units(status.tasks):
+                if unit.phase == "Retrying":
+                    retries[unit.reason or "PodLost"] += 1
+        yield _by("ossa_executions", "Executions by phase.", "phase", executions)
+        yield _by("ossa_tasks", "Tasks of executions that have not ended, by phase.", "phase", tasks)
+        yield _by("ossa_retrying", "Tasks and items that wait for another attempt, by reason.", "reason", retries)
+        limits = self._limits
+        yield GaugeMetricFamily("ossa_locks_held", "Locks that are held, each holder counted.", limits.locks_held)
+        waiting = limits.waiting_for_locks
+        yield GaugeMetricFamily("ossa_waiting_for_locks", "Executions that wait for a lock.", waiting)
+        yield GaugeMetricFamily("ossa_waiting_for_room", "Executions that wait for room for a pod.", limits.starving)
+
+
+def _by(name: str, text: str, label: str, counts: Counts[str]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
+    return family
 
 
 class Metrics:
@@ -33,6 +78,13 @@ class Metrics:
         self._epoch = Gauge(
             "ossa_leader_epoch", "The epoch that this process leads under; 0 while it waits.", registry=self.registry
         )
+        self._turns = Histogram(
+            "ossa_reconcile_seconds",
+            "Time of one turn of an object, requests to the API server included.",
+            ["kind"],
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
+            registry=self.registry,
+        )
         self._depth = Gauge("ossa_queue_depth", "Keys that wait to be reconciled.", ["kind"], registry=self.registry)
 
     def request(self, verb: str, code: int, seconds: float) -> None:
@@ -43,7 +95,12 @@ class Metrics:
     def follow(self, *loops: Loop[Any]) -> None:
         """Shows the queues of these loops."""
         for loop in loops:
+            loop.took = self._turns.labels(loop.kind).observe
             self._depth.labels(loop.kind).set_function(partial(_depth, loop))
+
+    def look_at(self, statuses: Callable[[], list[ExecutionStatus]], limits: Limits) -> None:
+        """Shows executions, tasks and locks, counted when somebody asks."""
+        self.registry.register(_Engine(statuses, limits))
 
     def leads(self, epoch: int) -> None:
         """This process leads from now on until it ends."""

@@ -61,6 +61,7 @@ class Platform:
             Followed("executions", executions, self.executions.seen),
         )
         metrics.follow(self.agents.loop, self.workflows.loop, self.executions.loop)
+        metrics.look_at(self.executions.statuses, self.executions.limits)
 
     def _agent_changed(self, agent: Key) -> None:
         self.workflows.agent_changed(agent)
