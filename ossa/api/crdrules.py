@@ -90,7 +90,7 @@ FIELDS: Mapping[str, JSONObject] = {
     "Task.input": {"maxProperties": 256},
     "Task.defaultOutput": {"maxProperties": 256},
     "Task.locks": _map_list("name"),
-    "Retry.on": {"x-kubernetes-list-type": "set"},
+    "Retry.reasons": {"x-kubernetes-list-type": "set"},
     "AttemptStatus.locks": _ATOMIC,
     "ExecutionStatus.lineage": _ATOMIC,
     "TaskStatus.locks": _ATOMIC,

@@ -48,11 +48,11 @@ class Retry(Model):
         default=3, ge=1, le=100, description="Attempts in all. Those whose pod was lost do not count."
     )
     backoff: Backoff = Field(default_factory=Backoff, description="Pauses between attempts.")
-    on: list[RetryReason] = Field(
+    reasons: list[RetryReason] = Field(
         default_factory=lambda: list(RETRIED_BY_DEFAULT),
         min_length=1,
         max_length=16,
-        description="The reasons of failure that are tried again; unset: all that a repetition may mend.",
+        description="The reasons of failure after which it is tried again; unset: all that a repetition may mend.",
     )
     when: Expression | None = Field(
         default=None,

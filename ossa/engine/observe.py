@@ -183,7 +183,7 @@ def _retried_at(
     task, status = revision.tasks[unit.task], turn.ledger.unit(unit)
     policy = task.spec.retry
     made = status.attempt - status.lost - status.earlier
-    if policy is None or failure.reason not in policy.on or made >= policy.max_attempts or turn.stopped:
+    if policy is None or failure.reason not in policy.reasons or made >= policy.max_attempts or turn.stopped:
         return None
     condition = task.templates.retry_when
     if condition is not None:

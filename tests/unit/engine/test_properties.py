@@ -57,7 +57,7 @@ WAYS: list[dict[str, Any]] = [
         "retry": {
             "maxAttempts": 2,
             "backoff": {"initial": "1s"},
-            "on": ["Error", "Timeout", "OOMKilled", "InvalidOutput"],
+            "reasons": ["Error", "Timeout", "OOMKilled", "InvalidOutput"],
         }
     },
     {"continueOnError": True, "defaultOutput": {"n": 0}},

@@ -80,8 +80,8 @@ def test_lost_pods_do_not_count() -> None:
 @pytest.mark.parametrize(
     ("retry", "failure", "again"),
     [
-        ({"on": ["OOMKilled"]}, {"terminated_reason": "OOMKilled", "exit_code": 137}, True),
-        ({"on": ["OOMKilled"]}, {"exit_code": 1}, False),
+        ({"reasons": ["OOMKilled"]}, {"terminated_reason": "OOMKilled", "exit_code": 137}, True),
+        ({"reasons": ["OOMKilled"]}, {"exit_code": 1}, False),
         ({}, {"pod_reason": "Evicted", "exit_code": None}, True),
         ({"when": "${{ error.exitCode == 75 }}"}, {"exit_code": 75}, True),
         ({"when": "${{ error.exitCode == 75 }}"}, {"exit_code": 1}, False),
