@@ -1,4 +1,4 @@
-"""`ossa`: start, watch and read Executions, and decide what waits for people. What it does not do, kubectl does."""
+"""`ossa`: start, watch and steer Executions, and decide what waits for people. What it does not do, kubectl does."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import aiohttp
 import ossa.cli.approvals as people
 import ossa.cli.download as downloads
 import ossa.cli.run as runs
+import ossa.cli.steer as steering
 import ossa.cli.watch as watches
 from ossa.api.approval import Verdict
 from ossa.api.contract import GROUP
@@ -27,14 +28,23 @@ from ossa.kube.errors import ApiError
 
 EXIT_CODES = """\
 exit codes:
-  0    it worked; of `watch` and `run --watch`: the execution is Completed
+  0    it worked; of `watch` and with --watch: the execution is Completed
   1    the execution Failed, or was deleted
   2    the command line makes no sense
   3    --timeout is over; the execution goes on
-  4    the cluster could not be asked: not found, refused, or away
+  4    the cluster could not do it: not found, refused, not possible any more, or away
   130  interrupted; the execution goes on
 """
 
+STEERING = {
+    "suspend": "let what runs end, and start nothing new",
+    "resume": "let a suspended execution go on",
+    "cancel": "stop an execution; it cannot be undone",
+}
+AGAIN = {
+    "retry": "resume a failed execution: a new one takes over what was completed",
+    "rerun": "start a new execution of the same workflow with the same inputs",
+}
 VERDICTS: dict[str, Verdict] = {"approve": "Approved", "reject": "Rejected"}
 INTERRUPTED = 130
 AWAY = "The API server does not answer: {error}. Is the cluster up (make up), and does $KUBECONFIG name it?"
@@ -48,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("-o", "--output", choices=["text", "json"], default="text", help="form of the output")
     main_parser = argparse.ArgumentParser(
         prog="ossa",
-        description=f"Start, watch and read executions, and approve what waits ({GROUP}). kubectl does the rest.",
+        description=f"Start, watch and steer executions, and approve what waits ({GROUP}). kubectl does the rest.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -60,12 +70,20 @@ def parser() -> argparse.ArgumentParser:
         "-i", "--input", action="append", default=[], metavar="NAME=VALUE", help="an input; may be repeated"
     )
     run.add_argument("--name", help="name of the execution (default: WORKFLOW-xxxxx)")
-    run.add_argument("-w", "--watch", action="store_true", help="watch it until it ends")
-    run.add_argument("--timeout", type=seconds, metavar="TIME", help="with --watch: how long at most, e.g. 90s, 5m")
+    _add_watch(run)
 
     watch = commands.add_parser("watch", parents=[common], help="show an execution's progress until it ends")
     watch.add_argument("execution", metavar="EXECUTION")
     watch.add_argument("--timeout", type=seconds, metavar="TIME", help="how long at most, e.g. 90s, 5m")
+
+    for name, what in STEERING.items():
+        steer = commands.add_parser(name, parents=[common], help=what)
+        steer.add_argument("execution", metavar="EXECUTION")
+    for name, what in AGAIN.items():
+        again = commands.add_parser(name, parents=[common], help=what)
+        again.add_argument("execution", metavar="EXECUTION")
+        again.add_argument("--name", help="name of the new execution (default: WORKFLOW-xxxxx)")
+        _add_watch(again)
 
     tasks = commands.add_parser("tasks", parents=[common], help="show where each task of an execution stands")
     tasks.add_argument("execution", metavar="EXECUTION")
@@ -93,6 +111,11 @@ def parser() -> argparse.ArgumentParser:
         verdict.add_argument("task", metavar="TASK")
         verdict.add_argument("--reason", default="", metavar="TEXT", help="why, for those who read it later")
     return main_parser
+
+
+def _add_watch(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-w", "--watch", action="store_true", help="watch it until it ends")
+    command.add_argument("--timeout", type=seconds, metavar="TIME", help="with --watch: how long at most, e.g. 90s, 5m")
 
 
 def seconds(text: str) -> float:
@@ -131,16 +154,28 @@ async def dispatch(options: argparse.Namespace) -> Exit:
                 as_json=as_json,
             )
             return Exit.OK
+        if options.command in STEERING:
+            await steering.steer(session, options.execution, options.command, as_json=as_json)
+            return Exit.OK
+        return await _start(session, options, as_json=as_json)
+
+
+async def _start(session: Session, options: argparse.Namespace, *, as_json: bool) -> Exit:
+    """The commands that make an Execution: `run`, `retry` and `rerun`."""
+    if options.command == "run":
         created = await runs.start(session, options.workflow, name=options.name, inputs=options.input)
-        name = str(created["metadata"]["name"])
-        if as_json:
-            # With --watch lines of JSON follow, so this is one line, too.
-            print(json.dumps(created, indent=None if options.watch else 2), flush=True)
-        else:
-            print(f"execution.{GROUP}/{name} created", flush=True)
-        if options.watch:
-            return await watches.watch(session, name, longest=options.timeout, as_json=as_json)
-        return Exit.OK
+    else:
+        make = steering.retry if options.command == "retry" else steering.rerun
+        created = await make(session, options.execution, new=options.name)
+    name = str(created["metadata"]["name"])
+    if as_json:
+        # With --watch lines of JSON follow, so this is one line, too.
+        print(json.dumps(created, indent=None if options.watch else 2), flush=True)
+    else:
+        print(f"execution.{GROUP}/{name} created", flush=True)
+    if options.watch:
+        return await watches.watch(session, name, longest=options.timeout, as_json=as_json)
+    return Exit.OK
 
 
 def refusal(error: ApiError) -> str:

@@ -306,3 +306,25 @@ async def test_a_namespace_may_limit_its_pods(namespace: Namespace) -> None:
     spans = [held.output or {} for one in ended[:2] for held in one.status.tasks.values()]
     assert len(spans) == 6
     assert not overlaps(spans, most=1)
+
+
+async def test_the_ossa_command_steers_and_runs_once_more(namespace: Namespace) -> None:
+    await apply(namespace, "cancel")
+    assert (await namespace.ossa("suspend", "cancel")).ok() == "execution.ossa.dev/cancel suspended\n"
+    await namespace.reaches("cancel", lambda held: held.status.phase == "Paused", "to be Paused")
+    assert (await namespace.ossa("resume", "cancel")).ok() == "execution.ossa.dev/cancel resumed\n"
+    await namespace.reaches("cancel", lambda held: held.status.phase == "Running", "to go on")
+    assert (await namespace.ossa("cancel", "cancel")).ok() == "execution.ossa.dev/cancel cancelled\n"
+    await namespace.fails("cancel", reason="Cancelled")
+    assert "it has ended, and is Failed" in (await namespace.ossa("suspend", "cancel")).refused()
+
+    await namespace.apply(*samples("workflows/resume.yaml", namespace.name)[:-1])
+    await namespace.fails("resume-first", reason="Error")
+    again = (await namespace.ossa("retry", "resume-first", "--name", "third", "--watch", "-o", "json")).lines()
+    assert again[0]["spec"] == {"workflow": "resume", "retryOf": "resume-first"}
+    assert again[-1] == {"phase": "Completed", "progress": "2/2"}
+    third = await namespace.execution("third")
+    assert third.status.tasks["compute"].message == "taken over from Execution resume-first"
+    anew = (await namespace.ossa("rerun", "third", "--name", "fourth", "--watch", "-o", "json")).lines()
+    assert anew[0]["spec"] == {"workflow": "resume", "inputs": {"number": 5}}
+    assert anew[-1] == {"phase": "Completed", "progress": "2/2"}
