@@ -161,7 +161,9 @@ class ExecutionController:
             self.loop.queue.add_after(uid, SYNC_PAUSE)
             return
         self._seed()
-        held = self._working.setdefault(uid, Working.of(item))
+        held = self._working.get(uid)
+        if held is None:
+            held = self._working[uid] = Working.of(item)
         held.refresh(item)
         if held.ended:
             await self._clean(held, item)
