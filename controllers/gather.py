@@ -78,8 +78,15 @@ class Gatherer:
 
     async def with_logs(self, snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
         """The same with the last lines of the logs of some pods."""
-        tails = await asyncio.gather(*(self._log_tail(snapshot.execution.metadata.namespace, name) for name in names))
-        return replace(snapshot, log_tails={**snapshot.log_tails, **dict(zip(names, tails, strict=True))})
+        metadata = snapshot.execution.metadata
+        tails = await asyncio.gather(*(self._log_tail(metadata.namespace, name) for name in names))
+        return replace(
+            snapshot,
+            log_tails={**snapshot.log_tails, **dict(zip(names, tails, strict=True))},
+            # Others went on meanwhile.
+            slots=self.limits.slots(metadata.uid, metadata.namespace),
+            held_locks=self.limits.held_locks(metadata.uid, metadata.namespace),
+        )
 
     async def _workflow(self, key: Key) -> WorkflowView | None:
         item = self.workflows.get(key)
