@@ -76,7 +76,12 @@ def build_child(request: ChildRequest, depth: int, author: str) -> JSONObject:
             },
             "ownerReferences": [owner_reference(identity.execution, identity.uid)],
         },
-        "spec": {"workflow": request.workflow, "inputs": request.inputs, "priority": request.priority},
+        "spec": {
+            "workflow": request.workflow,
+            "inputs": request.inputs,
+            "priority": request.priority,
+            **({"pendingTimeout": request.pending_timeout} if request.pending_timeout is not None else {}),
+        },
     }
 
 

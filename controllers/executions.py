@@ -307,6 +307,10 @@ class ExecutionController:
 
     async def _clean(self, held: Working, item: JSONObject) -> None:
         self._creator.forget(held.uid)
+        # The write of the end may have been the last thing that a dying reconciler did.
+        left = decide(Snapshot(held.execution, children=self._children.of(held.uid)), datetime.now(UTC))
+        for change in left.change:
+            await self._children.change(held.namespace, change)
         pause = await self._cleaner.clean(held, item)
         if pause is not None:
             self.loop.queue.add_after(held.uid, pause)

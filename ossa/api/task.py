@@ -156,10 +156,11 @@ class Task(Model):
     for_each: ForEach | None = Field(default=None, description="Runs the task once for each of several items.")
     retry: Retry | None = Field(default=None, description="Tries failed attempts again; unset: one attempt.")
     timeout: Duration | None = Field(
-        default=None, description="Limit of one attempt, from the creation of its pod, e.g. 5m."
+        default=None, description="Limit of one attempt, from the creation of its pod or child Execution, e.g. 5m."
     )
     pending_timeout: Duration | None = Field(
-        default=None, description="Limit of the time that a pod may take to start to run, e.g. 10m."
+        default=None,
+        description="Limit of the time that a pod, or a child Execution, may take to start to run, e.g. 10m.",
     )
     continue_on_error: bool = Field(
         default=False,

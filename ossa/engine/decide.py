@@ -39,7 +39,8 @@ def decide(snapshot: Snapshot, now: datetime) -> Decision:
         case "Pending":
             _pending(turn)
         case phase if phase in EXECUTION_TERMINAL:
-            return Decision(execution.status, delete=turn.decision().delete)
+            left = turn.decision()
+            return Decision(execution.status, delete=left.delete, change=left.change)
         case "Running" | "Paused" | "Retrying" if snapshot.revision is None:
             _without_revision(turn)
         case "Running" | "Paused" if snapshot.revision is not None:

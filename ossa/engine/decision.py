@@ -35,6 +35,7 @@ class ChildRequest:
     inputs: JSONObject
     identity: TaskIdentity
     priority: int
+    pending_timeout: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from ossa.api.execution import Reason, TaskStatus
 from ossa.engine.advance import advance
 from ossa.engine.asking import judge_approvals
 from ossa.engine.clock import duration_text, from_text, to_exact_text
-from ossa.engine.decision import ChildChange
 from ossa.engine.expressions import EvalError
 from ossa.engine.observe import MAX_LOST, is_failing, is_handled
 from ossa.engine.ranges import parse_ranges
@@ -16,7 +15,6 @@ from ossa.engine.retrying import pause
 from ossa.engine.revision import CompiledRevision
 from ossa.engine.start import Bindings, CannotStart, forged_references
 from ossa.engine.turn import Turn
-from ossa.engine.units import active_units
 from ossa.engine.values import shorten
 
 # What another attempt of the same Execution cannot mend.
@@ -44,10 +42,6 @@ def stop_if_asked(turn: Turn, revision: CompiledRevision) -> None:
 def stop(turn: Turn, names: tuple[str, ...], reason: Reason, message: str) -> None:
     """Ends tasks: what runs has failed, what has not started will not."""
     turn.set(error=turn.error(CannotStart(reason, message), unit=None))
-    wanted = set(names)
-    for unit, status in list(active_units(turn.tasks)):
-        if unit.task in wanted and status.pod is not None and status.pod in turn.snapshot.children:
-            turn.change_child(ChildChange(status.pod, cancel=True))
     for name in names:
         phase = turn.tasks[name].phase
         if phase in ("Running", "Retrying", "Waiting"):

@@ -9,11 +9,11 @@ from ossa.api.artifact import find_references
 from ossa.engine.clock import from_text
 from ossa.engine.decision import ChildChange
 from ossa.engine.expressions import EvalError
-from ossa.engine.outcome import Attempt, Done, Failure, Lost, Outcome, Waiting, judge
+from ossa.engine.outcome import ROUNDING, Attempt, Done, Failure, Lost, Outcome, Waiting, judge
 from ossa.engine.retrying import pause
-from ossa.engine.revision import CompiledRevision
+from ossa.engine.revision import CompiledRevision, CompiledTask
 from ossa.engine.snapshot import ChildView, PodView
-from ossa.engine.start import Bindings
+from ossa.engine.start import Bindings, CannotStart, items_of
 from ossa.engine.states import TASK_TERMINAL
 from ossa.engine.turn import Turn
 from ossa.engine.units import Unit, active_units
@@ -105,7 +105,7 @@ def _lose(turn: Turn, unit: Unit, message: str, failed: dict[Unit, Failure]) -> 
 
 def _outcome(turn: Turn, revision: CompiledRevision, unit: Unit) -> Outcome:
     compiled = revision.tasks[unit.task]
-    return _child_outcome(turn, unit) if compiled.agent is None else _pod_outcome(turn, revision, unit)
+    return _child_outcome(turn, compiled, unit) if compiled.agent is None else _pod_outcome(turn, revision, unit)
 
 
 def _pod_outcome(turn: Turn, revision: CompiledRevision, unit: Unit) -> Outcome:
@@ -130,8 +130,9 @@ def _unseen(turn: Turn, named: str, vanished: str) -> Outcome:
     return Lost(vanished)
 
 
-def _child_outcome(turn: Turn, unit: Unit) -> Outcome:
-    named = turn.ledger.unit(unit).pod or ""
+def _child_outcome(turn: Turn, compiled: CompiledTask, unit: Unit) -> Outcome:
+    status = turn.ledger.unit(unit)
+    named = status.pod or ""
     child = turn.snapshot.children.get(named)
     if child is None:
         return _unseen(turn, named, f"the child Execution {named} vanished before its result was known")
@@ -143,10 +144,14 @@ def _child_outcome(turn: Turn, unit: Unit) -> Outcome:
         return Failure("ChildFailed", f"its Execution {named} failed: {child.message or 'no reason was recorded'}")
     if child.deleting:
         return Lost(f"the child Execution {named} was deleted before it ended")
+    deadline = child.created_at + compiled.timeout + ROUNDING if compiled.timeout is not None else None
+    if deadline is not None and turn.now >= deadline:
+        text = f"its Execution {named} ran longer than its timeout of {compiled.spec.timeout}, and was cancelled"
+        return Failure("Timeout", text)
     suspend = turn.snapshot.execution.spec.suspend
     if child.suspend != suspend:
         turn.change_child(ChildChange(named, suspend=suspend))
-    return Waiting(shorten(child.message, 1000) if child.message else None)
+    return Waiting(shorten(child.message, 1000) if child.message else None, deadline)
 
 
 def _record_failures(
@@ -194,13 +199,21 @@ def _retried_at(
             "attempt": status.attempt,
         }
         try:
-            if not condition.test(bindings.of(condition.tasks, turn.tasks, error=error, item=None, index=unit.index)):
+            values = {"error": error, **_item_values(turn, task, bindings, unit)}
+            if not condition.test(bindings.of(condition.tasks, turn.tasks, **values)):
                 return None
         except EvalError as problem:
             text = f"Task {str(unit)!r} is not tried again: {problem}"
             turn.announce("Warning", "RetryConditionFailed", text)
             return None
     return turn.now + pause(policy.backoff, made, status.pod or "")
+
+
+def _item_values(turn: Turn, task: CompiledTask, bindings: Bindings, unit: Unit) -> dict[str, object]:
+    if unit.index is None:
+        return {}
+    items = items_of(task, bindings, turn.tasks)
+    return {"item": None if isinstance(items, CannotStart) else items[unit.index], "index": unit.index}
 
 
 def end_groups(turn: Turn, revision: CompiledRevision) -> None:

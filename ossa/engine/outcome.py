@@ -30,7 +30,7 @@ from ossa.engine.values import NotJSONError, plain, shorten
 # How long an image may fail to be pulled, or a container to be created: registries have hiccups.
 PULL_GRACE = timedelta(seconds=30)
 # startedAt has whole seconds, cut off: without this an attempt could get almost a second less than it may run.
-_ROUNDING = timedelta(seconds=1)
+ROUNDING = timedelta(seconds=1)
 
 _HOPELESS: dict[str, Reason] = {
     "InvalidImageName": "ImagePull",
@@ -213,7 +213,7 @@ def _timeout(attempt: Attempt, now: datetime) -> Waiting | Failure:
     if any(outage.end is None for outage in attempt.outages):
         return Waiting("its timeout does not run while the artifact service is down")
     down = overlap(attempt.outages, attempt.started_at, now)
-    deadline = attempt.started_at + limit + down + _ROUNDING
+    deadline = attempt.started_at + limit + down + ROUNDING
     if now < deadline:
         return Waiting(wake_at=deadline)
     without = f", {duration_text(down)} without the artifact service not counted" if down else ""
@@ -226,7 +226,7 @@ def _pending_timeout(attempt: Attempt, late: Waiting, now: datetime) -> Waiting 
     limit, pod = attempt.task.pending_timeout, attempt.pod
     if limit is None or pod.phase != "Pending" or pod.exit_code is not None:
         return late
-    deadline = pod.created_at + limit + _ROUNDING
+    deadline = pod.created_at + limit + ROUNDING
     if now < deadline:
         return Waiting(late.message, earliest((late.wake_at, deadline)))
     why = f": {shorten(pod.unschedulable, 500)}" if pod.unschedulable else ""

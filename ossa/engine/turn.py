@@ -8,6 +8,7 @@ from typing import Any, Literal
 from ossa.api.base import Condition, JSONObject, set_condition
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import MAX_LINEAGE, AttemptStatus, ExecutionError, TaskStatus
+from ossa.api.task import Task
 from ossa.engine.clock import duration_text, from_text, to_exact_text, to_text
 from ossa.engine.decision import (
     Announcement,
@@ -136,17 +137,18 @@ class Turn:
         )
         self._create.append(request)
 
-    def start_child(self, unit: Unit, value: JSONObject, locks: tuple[str, ...], *, workflow: str) -> None:
+    def start_child(self, unit: Unit, value: JSONObject, locks: tuple[str, ...], task: Task) -> None:
         """Records the next attempt of a unit, and asks for a child Execution."""
         identity = self._begin(unit, locks)
         request = ChildRequest(
             name=pod_name(identity),
             task=unit.task,
             attempt=identity.attempt,
-            workflow=workflow,
+            workflow=task.workflow or "",
             inputs=value,
             identity=identity,
             priority=self.snapshot.execution.spec.priority,
+            pending_timeout=task.pending_timeout,
         )
         self._children.append(request)
 
@@ -301,7 +303,7 @@ class Turn:
             children=tuple(self._children),
             approvals=tuple(self._approvals),
             delete=tuple(sorted(name for name, pod in self.snapshot.pods.items() if self._is_stray(pod))),
-            change=tuple(self._change),
+            change=(*self._change, *self._cancelled_children()),
             verdicts=tuple(self._verdicts),
             need_logs=tuple(self._need_logs),
             events=tuple(self._events),
@@ -310,6 +312,27 @@ class Turn:
             starved=self.starved,
             wants=frozenset(self.wants),
         )
+
+    def _cancelled_children(self) -> list[ChildChange]:
+        """Children that still run, but not for their task: it timed out, or was stopped. Asked for until it is so."""
+        found = sorted(self.snapshot.children.items())
+        return [ChildChange(name, cancel=True) for name, child in found if self._is_stray_child(child)]
+
+    def _is_stray_child(self, child: ChildView) -> bool:
+        if child.finished or child.cancel or child.deleting:
+            return False
+        task = self.tasks.get(child.task)
+        if task is None or task.phase in TASK_TERMINAL:
+            return True
+        held: AttemptStatus = task
+        if task.items is not None:
+            active = task.items.active.get(str(child.index))
+            if active is None:
+                return child.index < task.items.started
+            held = active
+        # One of a later attempt than is known is yet to be taken over.
+        mine = held.phase == "Running" and held.pod == child.name
+        return not mine and held.attempt >= child.attempt
 
     def _is_stray(self, pod: PodView) -> bool:
         """Whether a pod may still run, but not for its task: lost, timed out, or only its sidecars."""

@@ -86,7 +86,7 @@ RESULTS: dict[str, Expected] = {
         "priority-and-parallelism": (C, None, {"idle": (C, 1), "normal": (C, 1), "urgent": (C, 1)}),
     },
     "timeouts": {
-        "timeouts": (C, None, {"slow": (F, 1), "never-fits": (F, 1)}),
+        "timeouts": (C, None, {"slow": (F, 1), "never-fits": (F, 1), "nested": (F, 1)}),
         "timeouts-total": (F, None, {"slow": (F, 1)}),
         "timeouts-pending": (F, None, {}),
     },
@@ -213,6 +213,13 @@ def overlaps(spans: list[dict[str, Any]], *, most: int) -> bool:
         if running > most:
             return True
     return False
+
+
+async def test_a_nested_execution_that_runs_too_long_is_cancelled(namespace: Namespace) -> None:
+    await apply(namespace, "timeouts")
+    task = (await namespace.completes("timeouts")).status.tasks["nested"]
+    assert (task.reason, "ran longer than its timeout of 2s" in (task.message or "")) == ("Timeout", True)
+    await namespace.fails(task.pod or "", reason="Cancelled")
 
 
 async def test_nested_executions_belong_to_their_parent(namespace: Namespace) -> None:

@@ -106,6 +106,16 @@ def test_items_are_tried_again_on_their_own() -> None:
     assert run.phase() == "Completed"
 
 
+def test_whether_an_item_is_tried_again_may_depend_on_it() -> None:
+    when = "${{ item.again && index == 1 && error.exitCode == 1 }}"
+    run = flow({"items": "${{ [{'again': false}, {'again': true}] }}"}, retry={"when": when}, continueOnError=True)
+    run.fail("each[0]", exit_code=1)
+    run.fail("each[1]", exit_code=1)
+    items = run.status.tasks["each"].items
+    assert items is not None
+    assert (items.failed, {index: held.phase for index, held in items.active.items()}) == ("0", {"1": "Retrying"})
+
+
 def test_a_lost_item_is_started_again() -> None:
     run = flow({"range": {"count": 2}})
     run.lose("each[1]")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from ossa.engine.checks import workflow_problems
+from ossa.engine.decision import ChildChange
 from ossa.engine.snapshot import ChildView
 from tests.unit.engine.world import NOW, Run, compiled, spec
 
@@ -182,6 +184,65 @@ def test_a_child_is_suspended_and_cancelled_with_its_parent() -> None:
     changes = run.steer(cancel=True).change
     assert True in {change.cancel for change in changes}
     assert run.phase() == "Failed"
+
+
+def test_a_child_that_runs_too_long_is_cancelled_and_may_be_tried_again() -> None:
+    run = started(
+        CALL | {"timeout": "1m", "pendingTimeout": "5m", "retry": {"backoff": {"initial": "1s", "jitter": 0}}}
+    )
+    assert run.last.children[0].pending_timeout == "5m"
+    child(run, message="task slow: waiting for a node")
+    first = run.status.tasks["call"].pod or ""
+    assert run.last.wake_at == NOW + timedelta(seconds=61)
+    run.later(seconds=61)
+    run.step()
+    assert (run.phases()["call"], run.status.tasks["call"].reason) == ("Retrying", "Timeout")
+    assert run.last.change == (ChildChange(first, cancel=True),)
+    assert run.step().change == (ChildChange(first, cancel=True),)  # until it is seen to be so
+    run.later(seconds=1)
+    assert [request.attempt for request in run.step().children] == [2]
+    child_of_attempt_1 = replace(run.snapshot.children[first], cancel=True)
+    run.change(children={first: child_of_attempt_1})
+    assert run.step().change == ()
+
+
+def test_a_child_that_runs_on_after_the_end_is_cancelled() -> None:
+    run = started(CALL)
+    child(run)
+    run.change(children={})
+    run.steer(cancel=True)
+    assert (run.phase(), run.last.change) == ("Failed", ())
+    child(run)
+    assert [(change.name, change.cancel) for change in run.last.change] == [(run.status.tasks["call"].pod, True)]
+
+
+def test_a_child_that_is_yet_to_be_taken_over_is_left_alone() -> None:
+    each = CALL | {"forEach": {"items": "${{ tasks.a.output.list }}"}}
+    before = started({"name": "a"}, each)
+    before.succeed("a", {"list": [1, 2]})
+    (first, second) = before.last.children
+    run = started({"name": "a"}, each)
+    views = {
+        request.name: ChildView(
+            name=request.name,
+            task="call",
+            index=request.identity.index,
+            attempt=1,
+            lost=0,
+            finished=False,
+            succeeded=False,
+            deleting=False,
+            suspend=False,
+            cancel=False,
+            created_at=NOW,
+            outputs={},
+        )
+        for request in (first, second)
+    }
+    run.change(children=views)
+    assert run.step().change == ()
+    run.succeed("a", {"list": [1, 2]})
+    assert (run.last.change, run.last.children) == ((), ())
 
 
 def test_workflows_do_not_run_themselves_for_ever() -> None:
