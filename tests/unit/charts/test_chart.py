@@ -146,6 +146,7 @@ def test_settings_reach_the_processes() -> None:
         'operator.image="example/operator:1"',
         'worker.image="example/worker:1"',
         "reconciler.keepFailedPods=10000000",
+        "reconciler.maxPods=250",
         'artifacts.store="s3://bucket/prefix"',
         'artifacts.env=[{"name":"AWS_REGION","value":"x"}]',
     )
@@ -154,6 +155,7 @@ def test_settings_reach_the_processes() -> None:
     assert reconciler["OSSA_ARTIFACTS_URL"] == "http://ossa-artifacts.ossa-system.svc:8080"
     assert reconciler["OSSA_KEEP_COMPLETED_PODS"] == "600"
     assert reconciler["OSSA_KEEP_FAILED_PODS"] == "10000000"  # and not 1e+07
+    assert reconciler["OSSA_MAX_PODS"] == "250"
     artifacts = environment("artifacts", *settings)
     assert artifacts["OSSA_ARTIFACTS_STORE"] == "s3://bucket/prefix"
     assert artifacts["AWS_REGION"] == "x"
@@ -405,6 +407,7 @@ def test_starting_and_approving_are_two_rights() -> None:
         "admission.replicas=0",
         "reconciler.replicas=0",
         "reconciler.keepFailedPods=-1",
+        "reconciler.maxPods=-1",
         'artifacts.store="/data"',
         'imagePullPolicy="Sometimes"',
         "nonsense=1",
