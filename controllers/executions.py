@@ -205,10 +205,12 @@ class ExecutionController:
                 raise
         elif decision.status is not before:
             held.decided(decision.status, held.due or time.monotonic() + held.write_delay())
+        # Kept until they are said: where the write below meets a conflict they are not decided again.
+        held.events += decision.events
         unsure = await self._create(held, snapshot, decision)
         told = (before.phase, before.error) != (decision.status.phase, decision.status.error)
         # Whoever waits for an Execution to start is told at once what is missing.
-        urgent = told or decision.delete or decision.events or before.phase == "Pending"
+        urgent = told or decision.delete or held.events or before.phase == "Pending"
         if held.due is not None and (urgent or time.monotonic() >= held.due):
             await self._write(held, held.status)
         await self._finish_turn(held, decision)
@@ -281,8 +283,10 @@ class ExecutionController:
         item = self._cache.get(self._keys[held.uid]) if held.uid in self._keys else None
         if item is None:
             return
-        for event in decision.events:
+        while held.events:
+            event = held.events[0]
             await announce(self._api, item, kind=event.type, reason=event.reason, message=event.message)
+            held.events.remove(event)
         if held.ended:
             held.told = True
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ossa.api.contract import ANNOTATION_DEPTH
 from ossa.api.execution import Execution, ExecutionStatus
+from ossa.engine.decision import Announcement
 from ossa.engine.states import EXECUTION_TERMINAL
 
 JSONObject = dict[str, Any]
@@ -23,7 +24,8 @@ class Working:
     execution: Execution
     version: str
     due: float | None = None  # monotonic
-    told: bool = field(default=False)  # its end was announced
+    told: bool = False  # its end was announced
+    events: list[Announcement] = field(default_factory=list)  # decided, and not said yet
 
     @classmethod
     def of(cls, item: JSONObject) -> Working:

@@ -1,0 +1,53 @@
+"""A status write that meets a newer version: it is written again, and nothing that was decided is left unsaid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, Conflict
+from ossa.kube.pods import identity_of
+from tests.unit.controllers.test_crashes import PODS, Cluster, MortalClient, reconciler, until_ended
+
+
+class Careless(Cluster):
+    """Somebody deletes the first pod of the task `left` before it ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.created = self._lose_or_run
+
+    def _lose_or_run(self, collection: str, item: dict[str, Any]) -> None:
+        identity = identity_of(item) if collection == PODS else None
+        if identity is not None and (identity.task, identity.attempt) == ("left", 1):
+            self.remove(f"{PODS}/{item['metadata']['name']}")
+        else:
+            self._run(collection, item)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+async def test_a_conflict_leaves_no_event_unsaid(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes = 0
+    usual = MortalClient._call
+
+    async def with_a_conflict(self: MortalClient, method: str, path: str, **more: Any) -> bytes:
+        nonlocal writes
+        if method == "PATCH":
+            writes += 1
+            if writes == number:
+                raise Conflict(409, "Conflict", "somebody was faster")
+        return await usual(self, method, path, **more)
+
+    monkeypatch.setattr(MortalClient, "_call", with_a_conflict)
+    cluster = Careless()
+    async with cluster.served() as config:
+        async with ApiClient(config) as api:
+            await cluster.prepare(api)
+        async with reconciler(config):
+            await until_ended(cluster)
+    assert writes >= 3
+    assert cluster.status().tasks["left"].attempt == 2
+    said = [event["reason"] for event in cluster.of(paths.core("events", "lab"))]
+    assert sorted(said) == ["Completed", "Started", "TaskRestarted"]
