@@ -9,7 +9,7 @@ from ossa.api.base import JSONObject
 from ossa.api.execution import AttemptStatus, TaskStatus
 from ossa.engine.clock import from_text
 from ossa.engine.graph import Graph
-from ossa.engine.observe import adopt_unit, end_groups, is_failing, is_handled
+from ossa.engine.observe import adopt_unit, end_groups, is_failing, is_handled, observe
 from ossa.engine.revision import CompiledRevision
 from ossa.engine.start import Bindings, CannotStart, Skip, build_input, check_condition, items_of, lock_names
 from ossa.engine.states import TASK_TERMINAL
@@ -35,7 +35,12 @@ def advance(turn: Turn, revision: CompiledRevision, graph: Graph, bindings: Bind
         ended = turn.ended_count()
         Advance(turn, revision, graph, bindings).run()
         end_groups(turn, revision)
-        if turn.ended_count() == ended:
+        if turn.adopted:
+            # A forEach that has just got its items found some of them running: a status was lost in a crash.
+            observe(turn, revision, bindings)
+        elif turn.ended_count() == ended:
+            return
+        if turn.waits:
             return
 
 

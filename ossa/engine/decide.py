@@ -171,16 +171,16 @@ def _running(turn: Turn, revision: CompiledRevision) -> None:
     execution = turn.snapshot.execution
     bindings = Bindings(execution, revision, inputs=turn.get("inputs") or {}, attempt=turn.get("attempt"))
     adopt(turn, revision)
-    waits = observe(turn, revision, bindings)
+    observe(turn, revision, bindings)
     judge_approvals(turn, revision, bindings)
     stop_if_asked(turn, revision)
-    waits = waits and not turn.stopped
+    turn.waits = turn.waits and not turn.stopped
     suspended = execution.spec.suspend and not turn.stopped
     _pause_or_resume(turn, suspended=suspended)
-    if not suspended and not waits and not turn.stopped:
+    if not suspended and not turn.waits and not turn.stopped:
         advance(turn, revision, revision.graph, bindings)
         judge_approvals(turn, revision, bindings)
-    if not suspended and not waits:
+    if not suspended and not turn.waits:
         settle(turn, revision, bindings)
     if turn.get("phase") in ("Running", "Paused"):
         _message(turn, suspended=suspended)

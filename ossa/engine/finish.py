@@ -118,7 +118,7 @@ def _finally_is_over(turn: Turn, revision: CompiledRevision, bindings: Bindings)
     )
     advance(turn, revision, revision.final, scope)
     judge_approvals(turn, revision, scope)
-    return turn.all_ended(revision.final.order)
+    return not turn.waits and turn.all_ended(revision.final.order)
 
 
 def _outputs(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> object:

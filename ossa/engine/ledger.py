@@ -46,6 +46,21 @@ class Ledger:
         active = {**items.active, str(unit.index): before.model_copy(update=fields)}
         self._set_items(unit.task, active=active, started=max(items.started, unit.index + 1))
 
+    def run(self, unit: Unit, *, attempt: int, pod: str, started_at: str, locks: tuple[str, ...]) -> None:
+        """Records that an attempt of a unit runs; nothing of the one before it is left."""
+        self.set_unit(
+            unit,
+            phase="Running",
+            attempt=attempt,
+            pod=pod,
+            started_at=started_at,
+            retry_at=None,
+            reason=None,
+            exit_code=None,
+            message=None,
+            locks=list(locks) or None,
+        )
+
     def put(self, name: str, status: TaskStatus) -> None:
         """Takes a whole status: of a task that begins anew, or is taken over."""
         self._put(name, status)

@@ -57,8 +57,9 @@ def adopt_unit(turn: Turn, unit: Unit, found: PodView | ChildView) -> None:
         turn.adopt(unit, found)
 
 
-def observe(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> bool:
-    """Records what running units gave. Returns whether a failure waits to be explained by its log."""
+def observe(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> None:
+    """Records what running units gave; `turn.waits` where a failure waits to be explained by its log."""
+    turn.adopted = False
     failed: dict[Unit, Failure] = {}
     for unit, status in list(active_units(turn.tasks)):
         if status.phase != "Running":
@@ -73,9 +74,8 @@ def observe(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> bool:
                 _lose(turn, unit, message, failed)
             case Failure() as failure:
                 failed[unit] = failure
-    waits = _record_failures(turn, revision, bindings, failed)
+    turn.waits |= _record_failures(turn, revision, bindings, failed)
     end_groups(turn, revision)
-    return waits
 
 
 def is_handled(revision: CompiledRevision, name: str) -> bool:

@@ -58,6 +58,8 @@ class Turn:
         self._first = False
         self.slots = snapshot.slots
         self.starved = False
+        self.adopted = False  # whether an attempt was taken over that was not looked at yet
+        self.waits = False  # whether a failure waits to be explained by its log
         self.wants: set[str] = set()
         self.set(observed_generation=snapshot.execution.metadata.generation)
 
@@ -178,36 +180,15 @@ class Turn:
             text = f"Task {unit.task!r} is started again as attempt {before.attempt + 1}: {before.message}"
             self.announce("Warning", "TaskRestarted", text)
         identity = self.identity(unit, before, locks)
-        self.ledger.set_unit(
-            unit,
-            phase="Running",
-            attempt=identity.attempt,
-            pod=pod_name(identity),
-            started_at=self.now_text,
-            retry_at=None,
-            reason=None,
-            exit_code=None,
-            message=None,
-            locks=list(locks) or None,
-        )
+        self.ledger.run(unit, attempt=identity.attempt, pod=pod_name(identity), started_at=self.now_text, locks=locks)
         return identity
 
     def adopt(self, unit: Unit, found: PodView | ChildView) -> None:
         """Takes over an attempt that was started before the status that records it was written."""
-        before = self.ledger.unit(unit)
-        self.ledger.set_unit(
-            unit,
-            phase="Running",
-            attempt=found.attempt,
-            lost=max(before.lost, found.lost),
-            pod=found.name,
-            started_at=to_text(found.created_at),
-            retry_at=None,
-            reason=None,
-            exit_code=None,
-            message=None,
-            locks=list(found.locks) or None,
-        )
+        self.adopted = True
+        started_at = to_text(found.created_at)
+        self.ledger.run(unit, attempt=found.attempt, pod=found.name, started_at=started_at, locks=found.locks)
+        self.ledger.set_unit(unit, lost=max(self.ledger.unit(unit).lost, found.lost))
 
     def retry_unit(self, unit: Unit, failure: Failure, at: datetime) -> None:
         """Records that a failed attempt is followed by another one at a moment."""

@@ -140,3 +140,14 @@ def test_ranges_as_text() -> None:
     assert format_ranges([3, 1, 2, 9, 7, 8, 20]) == "1-3,7-9,20"
     assert parse_ranges("1-3,7-9,20") == {1, 2, 3, 7, 8, 9, 20}
     assert parse_ranges("") == set()
+
+
+def test_items_that_ran_before_a_crash_are_looked_at_at_once() -> None:
+    run = Run(compiled(spec({"name": "a"}, {"name": "each", "forEach": {"range": {"count": 2}}, "dependsOn": ["a"]})))
+    run.step()
+    run.succeed("a")
+    for index in (0, 1):
+        run.pod(f"each[{index}]", phase="Succeeded", exit_code=0, message="{}")
+    run.crash()
+    assert run.step().create == ()
+    assert (run.phases(), run.phase()) == ({"a": "Completed", "each": "Completed"}, "Completed")
