@@ -29,7 +29,7 @@ demo: up cli ## the data pipeline on real pods, from a bare machine to its repor
 	@$(PYTHON) hack/demo.py
 
 dev: up venv ## run the reconciler from the checkout against the cluster
-	@$(BIN)/python hack/dev.py
+	@$(BIN)/python -m hack.dev
 
 test: up venv ## all tests: unit, then end to end on the cluster of `make up`
 	@$(PYTHON) hack/test.py

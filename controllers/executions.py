@@ -40,6 +40,7 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, NotFound
 from ossa.kube.podstore import PodStore
 from ossa.kube.status import write_status
+from ossa.store.client import ArtifactClient
 from ossa.store.signing import Signer
 
 log = logging.getLogger(__name__)
@@ -63,11 +64,13 @@ class ExecutionController:
         revisions: Revisions,
         namespaces: Namespaces,
         gone: Callable[[JSONObject], None],
+        artifacts: ArtifactClient,
         epoch: int,
     ) -> None:
         self._api = api
         self._cache = cache
         self._gone = gone
+        self._artifacts = artifacts
         self._keys: dict[str, Key] = {}
         self._working: dict[str, Working] = {}
         self._resumers: dict[Key, set[str]] = defaultdict(set)  # who waits for the end of an execution to resume it

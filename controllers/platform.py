@@ -22,6 +22,7 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig
 from ossa.kube.watch import list_and_watch
+from ossa.store.client import ArtifactClient
 
 
 class Platform:
@@ -30,6 +31,7 @@ class Platform:
     def __init__(self, config: KubeConfig, settings: Settings, *, epoch: int, metrics: Metrics) -> None:
         self._settings = settings
         self._api = ApiClient(config, observe=metrics.request)
+        self._artifacts = ArtifactClient(settings.artifacts_operator_url, settings.artifacts_token)
         triggers = Triggers(self._api, made=self._execution_made, changed=self._triggers_changed)
         agents, workflows, executions = ObjectCache(), ObjectCache(), ObjectCache(triggers.execution_changed)
         revisions = Revisions(self._api)
@@ -38,6 +40,7 @@ class Platform:
         self.executions = ExecutionController(
             self._api,
             settings,
+            artifacts=self._artifacts,
             epoch=epoch,
             cache=executions,
             workflows=workflows,
@@ -79,7 +82,7 @@ class Platform:
 
     async def run(self) -> None:
         """Everything but kopf; runs until cancelled. What fails here ends the process."""
-        async with self._api, asyncio.TaskGroup() as group:
+        async with self._api, self._artifacts, asyncio.TaskGroup() as group:
             await learn(self._api, self._followed)
             group.create_task(self._watch_pods())
             group.create_task(list_and_watch(self._api, paths.ossa("approvals"), {}, self.executions.approvals))

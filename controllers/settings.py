@@ -24,6 +24,8 @@ class Settings:
     artifacts_key: bytes = field(repr=False)  # verifies that the artifact service issued a reference
     agents_path: Path  # the shipped agents, as they are in the worker image
     namespace: str  # where the platform itself runs
+    artifacts_token: Path  # file of a token of the reconciler's account for the artifact service
+    artifacts_operator_url: str  # the artifact service as the reconciler reaches it
     artifacts_service: str = "ossa-artifacts"
     keep_completed_pods: float = 600.0  # seconds after the end of their execution
     keep_failed_pods: float = 86400.0
@@ -43,12 +45,15 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
         key = load_key(_required(environment, "OSSA_ARTIFACTS_KEY_FILE"))
     except KeyUnusable as error:
         raise BadSetting(f"OSSA_ARTIFACTS_KEY_FILE: {error}") from error
+    artifacts_url = _required(environment, "OSSA_ARTIFACTS_URL")
     return Settings(
         worker_image=_required(environment, "OSSA_WORKER_IMAGE"),
-        artifacts_url=_required(environment, "OSSA_ARTIFACTS_URL"),
+        artifacts_url=artifacts_url,
         artifacts_key=key,
         agents_path=Path(environment.get("OSSA_AGENTS_PATH", "agents")),
         namespace=_required(environment, "OSSA_NAMESPACE"),
+        artifacts_token=Path(_required(environment, "OSSA_ARTIFACTS_TOKEN_FILE")),
+        artifacts_operator_url=environment.get("OSSA_ARTIFACTS_OPERATOR_URL") or artifacts_url,
         artifacts_service=environment.get("OSSA_ARTIFACTS_SERVICE", "ossa-artifacts"),
         keep_completed_pods=_seconds(environment, "OSSA_KEEP_COMPLETED_PODS", 600.0),
         keep_failed_pods=_seconds(environment, "OSSA_KEEP_FAILED_PODS", 86400.0),

@@ -17,11 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hack.forward import forwarded
+from ossa.api.contract import ARTIFACTS_AUDIENCE
 from ossa.kube.elector import EXIT_LOST
 
 REPO = Path(__file__).resolve().parents[1]
 DEV = REPO / ".dev" / "run"
 NAMESPACE, DEPLOYMENT, ACCOUNT = "ossa-system", "ossa-reconciler", "ossa-reconciler"
+ARTIFACTS, ARTIFACTS_PORT = "ossa-artifacts", 8080
 WATCHED = ("ossa", "controllers", "operator", "agents")
 REPLICAS, SELECTOR = 2, f"app.kubernetes.io/name={DEPLOYMENT}"
 TOKEN_LIFE = "12h"  # noqa: S105 - a duration
@@ -47,17 +50,21 @@ def write_private(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
+def account_token(*options: str) -> str:
+    """A token of the reconciler's service account."""
+    return kubectl("-n", NAMESPACE, "create", "token", ACCOUNT, f"--duration={TOKEN_LIFE}", *options).strip()
+
+
 def kubeconfig() -> Path:
     """A kubeconfig with a token of the reconciler's service account."""
     current = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
-    token = kubectl("-n", NAMESPACE, "create", "token", ACCOUNT, f"--duration={TOKEN_LIFE}").strip()
     path = DEV / "kubeconfig"
     entry = {"cluster": current["clusters"][0]["name"], "user": ACCOUNT, "namespace": NAMESPACE}
     config = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": current["clusters"],
-        "users": [{"name": ACCOUNT, "user": {"token": token}}],
+        "users": [{"name": ACCOUNT, "user": {"token": account_token()}}],
         "contexts": [{"name": "dev", "context": entry}],
         "current-context": "dev",
     }
@@ -65,25 +72,34 @@ def kubeconfig() -> Path:
     return path
 
 
-def environment() -> dict[str, str]:
-    """The settings of the Deployment, with what is a path or an address in a pod put right for here."""
+@contextmanager
+def environment() -> Iterator[dict[str, str]]:
+    """The settings of the Deployment, with what is a path or an address in a pod put right for here.
+
+    The address of the artifact service is good while the block runs.
+    """
     container = read("deployment", DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0]
     settings = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
     volumes = read("deployment", DEPLOYMENT)["spec"]["template"]["spec"]["volumes"]
     secret = next(volume["secret"]["secretName"] for volume in volumes if volume["name"] == "artifacts-key")
     key = DEV / "artifacts-key"
     write_private(key, base64.b64decode(read("secret", secret)["data"]["key"]))
-    return {
-        **os.environ,
-        **settings,
-        "KUBECONFIG": str(kubeconfig()),
-        "OSSA_NAMESPACE": NAMESPACE,
-        "OSSA_ARTIFACTS_KEY_FILE": str(key),
-        "OSSA_AGENTS_PATH": str(REPO / "agents"),
-        "OSSA_LIVENESS": "http://127.0.0.1:18081/healthz",
-        "OSSA_METRICS_PORT": "19090",
-        "PYTHONPATH": str(REPO),
-    }
+    token = DEV / "artifacts-token"
+    write_private(token, account_token(f"--audience={ARTIFACTS_AUDIENCE}").encode())
+    with forwarded(NAMESPACE, ARTIFACTS, ARTIFACTS_PORT) as artifacts_url:
+        yield {
+            **os.environ,
+            **settings,
+            "KUBECONFIG": str(kubeconfig()),
+            "OSSA_NAMESPACE": NAMESPACE,
+            "OSSA_ARTIFACTS_KEY_FILE": str(key),
+            "OSSA_ARTIFACTS_TOKEN_FILE": str(token),
+            "OSSA_ARTIFACTS_OPERATOR_URL": artifacts_url,
+            "OSSA_AGENTS_PATH": str(REPO / "agents"),
+            "OSSA_LIVENESS": "http://127.0.0.1:18081/healthz",
+            "OSSA_METRICS_PORT": "19090",
+            "PYTHONPATH": str(REPO),
+        }
 
 
 @contextmanager
@@ -128,8 +144,7 @@ def main() -> None:
     os.environ["KUBECONFIG"] = str(REPO / ".dev" / "kubeconfig")
     os.environ["PATH"] = f"{REPO / '.dev' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     DEV.mkdir(parents=True, exist_ok=True)
-    env = environment()
-    with scaled_down():
+    with environment() as env, scaled_down():
         try:
             run(env)
         except KeyboardInterrupt:

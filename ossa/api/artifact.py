@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,10 @@ class ArtifactRef(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """The reference as it stands in an output."""
         return self.model_dump(by_alias=True)
+
+    def describes(self, content: bytes | bytearray) -> bool:
+        """Whether these are the bytes that it refers to, by size and digest."""
+        return len(content) == self.size and hashlib.sha256(content).hexdigest() == self.sha256
 
 
 def is_reference(value: object) -> bool:

@@ -58,6 +58,9 @@ POD_INFO_PATH = "/ossa/in"  # downward API volume: input.json, capability.json
 TOKEN_PATH = "/ossa/token"  # noqa: S105 - projected service account token: the file `token`
 OUTPUT_PATH = "/ossa/termination-log"
 ARTIFACTS_AUDIENCE = "ossa-artifacts"
+# Paths of the artifact service, for the pods of tasks and for everybody else; an ID follows where one is read.
+ARTIFACTS_PATH = "/v1/artifacts"
+EXECUTION_ARTIFACTS_PATH = "/v1/namespaces/{namespace}/executions/{uid}/artifacts"
 
 # The kubelet keeps the last 4,096 bytes of a termination message, and 12 KiB over all containers of a pod.
 OUTPUT_LIMIT = 4096

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mimetypes
 import re
@@ -15,7 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ossa.api.artifact import ArtifactRef, is_reference
-from ossa.api.contract import ARTIFACTS_AUDIENCE
+from ossa.api.contract import ARTIFACTS_AUDIENCE, EXECUTION_ARTIFACTS_PATH
+from ossa.api.problem import problem_detail
 from ossa.cli.outcome import Stop
 from ossa.cli.session import Session, get_execution
 from ossa.kube.errors import ApiError
@@ -67,8 +67,8 @@ async def download(session: Session, name: str, *, to: Path, source: Source, as_
     token = await _token(session, source.service_account) if found else ""
     written = []
     for file_name, item in zip(file_names(found), found, strict=True):
-        owner = f"namespaces/{session.namespace}/executions/{execution.metadata.uid}"
-        content = await _fetch(session, f"/v1/{owner}/artifacts/{item.ref.id}", token=token, source=source)
+        artifacts = EXECUTION_ARTIFACTS_PATH.format(namespace=session.namespace, uid=execution.metadata.uid)
+        content = await _fetch(session, f"{artifacts}/{item.ref.id}", token=token, source=source)
         _check(content, item)
         target = _write(to / file_name, content)
         written.append({"path": str(target), "output": ".".join(item.keys), **item.ref.to_json()})
@@ -157,17 +157,8 @@ async def _fetch(session: Session, path: str, *, token: str, source: Source) -> 
         raise Stop(f"The artifact service did not give the artifact ({error.status}): {words}{advice}") from error
 
 
-def problem_detail(text: str) -> str:
-    """The words for a person in a problem object (RFC 9457), or the text where it is none."""
-    try:
-        problem = json.loads(text)
-    except ValueError:
-        return text
-    return str(problem.get("detail") or problem.get("title") or text) if isinstance(problem, dict) else text
-
-
 def _check(content: bytes, item: Found) -> None:
-    if len(content) != item.ref.size or hashlib.sha256(content).hexdigest() != item.ref.sha256:
+    if not item.ref.describes(content):
         raise Stop(
             f"outputs.{'.'.join(item.keys)}: the size or digest of what the artifact service gave is not that of the "
             f"reference; it was not written"

@@ -1,7 +1,8 @@
 """Who may write and read which artifact.
 
 A pod of a task writes for its execution, and reads what it wrote and what its own input refers to.
-Anybody else reads where the cluster allows them to get ``executions/artifacts`` of the namespace.
+Anybody else reads where the cluster allows them to get ``executions/artifacts`` of the namespace, and writes where it
+allows them to create these: of the chart's roles only the reconciler's does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -29,9 +30,13 @@ from ossa.api.contract import (
 from ossa.store.errors import Forbidden, Unauthenticated
 from ossa.store.signing import Writer
 
-# Seconds: a token that was good is not asked about again, a pod that was running is taken to run still.
+# Seconds: a token that was good is not asked about again, nor a right that there was or what an execution has taken
+# over; a pod that was running is taken to run still.
 REVIEW_TTL = 60.0
 POD_TTL = 10.0
+# The writer of what belongs to no pod. No pod has this UID.
+OPERATOR = "operator"
+Verb = Literal["get", "create"]
 _CACHE_SIZE = 4096
 # Names and UIDs become paths in the storage.
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
@@ -70,8 +75,8 @@ class Access(Protocol):
     async def pod(self, namespace: str, name: str) -> JSONObject | None:
         """The Pod; None where there is none."""
 
-    async def may_read(self, caller: Caller, namespace: str) -> bool:
-        """Whether the caller may get `executions/artifacts` in the namespace."""
+    async def may(self, caller: Caller, verb: Verb, namespace: str) -> bool:
+        """Whether the caller may `get` or `create` `executions/artifacts` in the namespace."""
 
     async def lineages(self, namespace: str) -> Mapping[str, tuple[str, ...]]:
         """All Executions of the namespace: by UID, those of others whose artifacts they have taken over."""
@@ -84,6 +89,8 @@ class Identities:
         self._access = access
         self._callers: _Remembered[Caller] = _Remembered(REVIEW_TTL, clock)
         self._pods: _Remembered[TaskPod] = _Remembered(POD_TTL, clock)
+        self._allowed: _Remembered[bool] = _Remembered(REVIEW_TTL, clock)
+        self._lineages: _Remembered[tuple[str, ...]] = _Remembered(REVIEW_TTL, clock)
 
     async def caller(self, token: str | None) -> Caller:
         """Whose token it is. Raises Unauthenticated."""
@@ -118,14 +125,30 @@ class Identities:
             self._pods.put(caller.pod_uid, known)
         return known
 
-    async def lineage(self, namespace: str, uid: str) -> tuple[str, ...]:
-        """UIDs of the Executions whose artifacts one has taken over."""
-        return (await self._access.lineages(namespace)).get(uid, ())
+    def known_lineage(self, namespace: str, uid: str) -> tuple[str, ...]:
+        """As `lineage`, as far as it was asked for lately; what was taken over since is not in it."""
+        return self._lineages.get(f"{namespace}/{uid}") or ()
 
-    async def require_reader(self, caller: Caller, namespace: str) -> None:
-        """Raises Forbidden where the caller may not read the artifacts of the namespace."""
-        if not await self._access.may_read(caller, namespace):
-            raise Forbidden(f"{caller.username} may not get executions/artifacts (ossa.dev) in namespace {namespace!r}")
+    async def lineage(self, namespace: str, uid: str) -> tuple[str, ...]:
+        """UIDs of the Executions whose artifacts one has taken over. Costs a list of all in the namespace."""
+        found = (await self._access.lineages(namespace)).get(uid, ())
+        self._lineages.put(f"{namespace}/{uid}", found)
+        return found
+
+    async def require(self, caller: Caller, verb: Verb, namespace: str) -> None:
+        """Raises Forbidden where the caller may not do this to the artifacts of the namespace.
+
+        A refusal is not remembered: whoever was just given the right has it at once.
+        """
+        about = (caller.username, caller.uid, caller.groups, sorted(caller.extra.items()), verb, namespace)
+        key = hashlib.sha256(repr(about).encode()).hexdigest()
+        if self._allowed.get(key):
+            return
+        if not await self._access.may(caller, verb, namespace):
+            raise Forbidden(
+                f"{caller.username} may not {verb} executions/artifacts (ossa.dev) in namespace {namespace!r}"
+            )
+        self._allowed.put(key, True)
 
 
 def task_pod(pod: JSONObject | None, caller: Caller) -> TaskPod:

@@ -10,7 +10,7 @@ from ossa.api.base import JSONObject
 from ossa.api.contract import ARTIFACTS_AUDIENCE, GROUP
 from ossa.kube.client import ApiClient, ApiError, NotFound
 from ossa.kube.paths import core, ossa
-from ossa.store.access import Caller
+from ossa.store.access import Caller, Verb
 from ossa.store.errors import Unavailable
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"  # noqa: S105 - a path
@@ -43,11 +43,11 @@ class ClusterAccess:
             except NotFound:
                 return None
 
-    async def may_read(self, caller: Caller, namespace: str) -> bool:
-        """Whether the caller may get executions/artifacts in the namespace (SubjectAccessReview)."""
+    async def may(self, caller: Caller, verb: Verb, namespace: str) -> bool:
+        """Whether the caller may get or create executions/artifacts in the namespace (SubjectAccessReview)."""
         attributes = {
             "namespace": namespace,
-            "verb": "get",
+            "verb": verb,
             "group": GROUP,
             "resource": "executions",
             "subresource": "artifacts",

@@ -63,7 +63,26 @@ class Unavailable(Problem):
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
+class Damaged(Problem):
+    """What came is not what its reference says: asked again, it would be the same."""
+
+    status = HTTPStatus.BAD_GATEWAY
+
+
 class StorageFull(Problem):
     """No space is left: trying again does not help."""
 
     status = HTTPStatus.INSUFFICIENT_STORAGE
+
+
+_TRY_AGAIN = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_BY_STATUS: dict[int, type[Problem]] = {
+    kind.status: kind for kind in (BadRequest, Unauthenticated, Forbidden, NotFound, TooLarge)
+}
+
+
+def problem_of(status: int, detail: str) -> Problem:
+    """What to raise for an answer of the service: Unavailable for all that may change, a full storage too."""
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRY_AGAIN:
+        return Unavailable(f"{status}: {detail}")
+    return _BY_STATUS.get(status, BadRequest)(detail)

@@ -1,7 +1,8 @@
 """The artifact service over HTTP.
 
 PUT /v1/artifacts stores a body and answers with its reference; GET /v1/artifacts/ID hands it out, to pods
-of tasks. GET /v1/namespaces/NAMESPACE/executions/UID/artifacts/ID does so to whom the cluster allows it.
+of tasks. PUT /v1/namespaces/NAMESPACE/executions/UID/artifacts and GET …/artifacts/ID do so to whom the cluster
+allows it: the operator stores, persons read.
 Nothing is ever written over. Errors are problem objects (RFC 9457) whose `detail` says what to do.
 """
 
@@ -17,7 +18,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from ossa.api.artifact import ArtifactRef
-from ossa.store.access import Access, Identities, TaskPod, is_safe_name
+from ossa.api.contract import ARTIFACTS_PATH, EXECUTION_ARTIFACTS_PATH
+from ossa.store.access import OPERATOR, Access, Identities, TaskPod, Verb, is_safe_name
 from ossa.store.blobs import Blobs, Folder, Record
 from ossa.store.errors import BadRequest, Forbidden, NotFound, TimedOut, TooLarge, Unavailable, WrittenOver
 from ossa.store.http import InFlight, middleware
@@ -57,12 +59,15 @@ class Service:
     def app(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(middlewares=[middleware(self.metrics, self.in_flight)])
-        app.router.add_put("/v1/artifacts", self._put)
-        app.router.add_get("/v1/artifacts/{id}", self._get, allow_head=False)
-        for method in ("PUT", "POST", "PATCH", "DELETE"):
-            app.router.add_route(method, "/v1/artifacts/{id}", self._refuse_change)
-        of_execution = "/v1/namespaces/{namespace}/executions/{uid}/artifacts/{id}"
-        app.router.add_get(of_execution, self._get_as_person, allow_head=False)
+        for path, put, get in (
+            (ARTIFACTS_PATH, self._put, self._get),
+            (EXECUTION_ARTIFACTS_PATH, self._put_for_execution, self._get_of_execution),
+        ):
+            one = path + "/{id}"
+            app.router.add_put(path, put)
+            app.router.add_get(one, get, allow_head=False)
+            for method in ("PUT", "POST", "PATCH", "DELETE"):
+                app.router.add_route(method, one, self._refuse_change)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
@@ -70,28 +75,35 @@ class Service:
 
     async def _put(self, request: web.Request) -> web.Response:
         pod = await self._pod(request)
+        return await self._store(request, pod.writer, pod=pod.name, task=pod.task)
+
+    async def _put_for_execution(self, request: web.Request) -> web.Response:
+        folder = await self._folder_for(request, "create")
+        writer = Writer(namespace=folder.namespace, execution_uid=folder.execution_uid, pod_uid=OPERATOR)
+        return await self._store(request, writer, pod="", task="")
+
+    async def _store(self, request: web.Request, writer: Writer, *, pod: str, task: str) -> web.Response:
         media_type = _media_type(request)
         if request.content_length is not None and request.content_length > self.max_size:
             raise TooLarge(f"an artifact may have {self.max_size} bytes, and this one has {request.content_length}")
-        folder = _folder(pod.writer)
+        folder = Folder(writer.namespace, writer.execution_uid)
         nonce = os.urandom(NONCE_SIZE)
         written = await self.blobs.write(folder, nonce, self._body(request), max_size=self.max_size)
         if request.content_length is not None and written.size != request.content_length:
             raise BadRequest(f"{request.content_length} bytes were announced and {written.size} came")
-        ref = self.signer.issue(
-            pod.writer, nonce=nonce, size=written.size, sha256=written.sha256, media_type=media_type
-        )
+        ref = self.signer.issue(writer, nonce=nonce, size=written.size, sha256=written.sha256, media_type=media_type)
         record = Record(
-            pod_uid=pod.writer.pod_uid,
-            pod=pod.name,
-            task=pod.task,
+            pod_uid=writer.pod_uid,
+            pod=pod,
+            task=task,
             size=ref.size,
             sha256=ref.sha256,
             media_type=ref.media_type,
         )
         await self.blobs.commit(folder, nonce, record)
         self.metrics.bytes.labels("in").inc(ref.size)
-        _log.info("stored %d bytes of task %s in %s as %s", ref.size, pod.task, folder.path(), ref.id)
+        whose = f"the task {task}" if task else "the operator"
+        _log.info("stored %d bytes of %s in %s as %s", ref.size, whose, folder.path(), ref.id)
         return web.json_response(ref.to_json(), status=201)
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
@@ -108,19 +120,25 @@ class Service:
             )
         return await self._send(request, folder, nonce, self._issued(artifact_id, folder, record))
 
-    async def _get_as_person(self, request: web.Request) -> web.StreamResponse:
-        caller = await self._identities.caller(_token(request))
-        namespace, uid = request.match_info["namespace"], request.match_info["uid"]
-        if not (is_safe_name(namespace) and is_safe_name(uid)):
-            raise BadRequest("the path has no namespace, or no UID of an execution")
-        await self._identities.require_reader(caller, namespace)
+    async def _get_of_execution(self, request: web.Request) -> web.StreamResponse:
+        own = await self._folder_for(request, "get")
+        namespace, uid = own.namespace, own.execution_uid
         artifact_id = request.match_info["id"]
         nonce = _nonce(artifact_id)
-        folder, record = await self._find(nonce, namespace, uid, ())
+        folder, record = await self._find(nonce, namespace, uid, self._identities.known_lineage(namespace, uid))
         if record is None:
             others = await self._identities.lineage(namespace, uid)
             folder, record = await self._find(nonce, namespace, uid, others)
         return await self._send(request, folder, nonce, self._issued(artifact_id, folder, record))
+
+    async def _folder_for(self, request: web.Request, verb: Verb) -> Folder:
+        """The Execution that the path names, where the cluster lets the caller do this to its artifacts."""
+        caller = await self._identities.caller(_token(request))
+        namespace, uid = request.match_info["namespace"], request.match_info["uid"]
+        if not (is_safe_name(namespace) and is_safe_name(uid)):
+            raise BadRequest("the path has no namespace, or no UID of an execution")
+        await self._identities.require(caller, verb, namespace)
+        return Folder(namespace, uid)
 
     async def _find(
         self, nonce: bytes, namespace: str, uid: str, lineage: tuple[str, ...]
@@ -201,10 +219,6 @@ def _token(request: web.Request) -> str | None:
         return request.headers[TOKEN_HEADER]
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
-
-
-def _folder(writer: Writer) -> Folder:
-    return Folder(writer.namespace, writer.execution_uid)
 
 
 def _nonce(artifact_id: str) -> bytes:

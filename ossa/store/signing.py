@@ -27,7 +27,7 @@ _PURPOSE = "ossa artifact v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writer:
-    """The pod that wrote an artifact, and what it ran for."""
+    """The pod that wrote an artifact, and what it ran for. The operator itself has a constant in place of a UID."""
 
     namespace: str
     execution_uid: str

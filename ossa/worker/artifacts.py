@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import random
 import time
@@ -21,6 +20,8 @@ import httpx
 from pydantic import ValidationError
 
 from ossa.api.artifact import ArtifactRef
+from ossa.api.contract import ARTIFACTS_PATH
+from ossa.api.problem import problem_detail
 from ossa.worker.errors import ArtifactRefused
 from ossa.worker.task import File
 
@@ -55,7 +56,7 @@ class ArtifactClient:
     """
 
     def __init__(self, url: str, token_path: Path, *, backoff: Backoff | None = None) -> None:
-        self._url = url.rstrip("/") + "/v1/artifacts"
+        self._url = url.rstrip("/") + ARTIFACTS_PATH
         self._token_path = token_path
         self._backoff = backoff or Backoff()
         self._http = httpx.Client(timeout=_TIMEOUT)
@@ -140,21 +141,10 @@ class ArtifactClient:
 
 def _problem(status: int, body: bytes, wanted: str) -> Exception:
     """What to raise for an answer that is not the wanted one."""
-    detail = _detail(body)
+    detail = problem_detail(body)
     if status in _UNAVAILABLE:
         return _Unavailable(f"{status}: {detail}")
     return ArtifactRefused(f"the artifact service refused to {wanted} ({status}): {detail}")
-
-
-def _detail(body: bytes) -> str:
-    """The service's own words, from a problem object (RFC 9457); else the start of the body."""
-    try:
-        problem = json.loads(body)
-    except ValueError:
-        problem = None
-    if isinstance(problem, dict) and isinstance(problem.get("detail"), str):
-        return str(problem["detail"])
-    return body[:200].decode("utf-8", "replace") or "no reason given"
 
 
 def _chunks(content: File) -> Iterator[bytes]:

@@ -74,13 +74,14 @@ async def measured(scenarios: tuple[Scenario, ...], options: Options, given: flo
     """The figures of the ceiling and of each scenario."""
     end_on_sigterm()
     found: dict[str, Figures] = {}
-    async with cluster(*environment()) as held:
-        found[CEILING] = {"tasks_per_s": given} if given is not None else await ceiling(held, options)
-        say(f"ceiling: {found[CEILING]['tasks_per_s']:g} pods/s")
-        for scenario in scenarios:
-            found[scenario.name] = await engine(held, scenario, options, found[CEILING])
-            figures = found[scenario.name]
-            say(f"{scenario.name}: {figures['tasks_per_s']:g} tasks/s, {figures['ceiling_ratio']:g} of the ceiling")
+    with environment() as (settings, token):
+        async with cluster(settings, token) as held:
+            found[CEILING] = {"tasks_per_s": given} if given is not None else await ceiling(held, options)
+            say(f"ceiling: {found[CEILING]['tasks_per_s']:g} pods/s")
+            for scenario in scenarios:
+                found[scenario.name] = await engine(held, scenario, options, found[CEILING])
+                figures = found[scenario.name]
+                say(f"{scenario.name}: {figures['tasks_per_s']:g} tasks/s, {figures['ceiling_ratio']:g} of the ceiling")
     if disturbed := [name for name, figures in found.items() if figures.get("other_share", 0.0) > QUIET]:
         say(f"other programs took over {QUIET:.0%} of the CPU used in {', '.join(disturbed)}: no fair figures")
     return found

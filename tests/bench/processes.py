@@ -35,7 +35,7 @@ async def child(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A Python process that does not outlive us; ended at the end of the block."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.child", str(os.getpid()), sys.executable, *arguments),
+        *(sys.executable, str(REPO / "hack" / "tied.py"), str(os.getpid()), sys.executable, *arguments),
         env={**env, "PYTHONPATH": str(REPO)},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,14 +134,16 @@ async def profiled(pid: int, file: Path | None) -> AsyncIterator[None]:
         await process.wait()
 
 
-def environment() -> tuple[dict[str, str], str]:
+@contextmanager
+def environment() -> Iterator[tuple[dict[str, str], str]]:
     """The settings of the Deployment, put right for here as `make dev` does, and a token of its account."""
     from hack import dev  # noqa: PLC0415 - kubectl is asked only where a cluster is wanted
 
     dev.DEV.mkdir(parents=True, exist_ok=True)
-    try:
-        settings = {**dev.environment(), "PATH": os.environ["PATH"]}
-    except SystemExit as error:
-        raise ReconcilerError(f"{error} (is the cluster of `make up` there?)") from error
-    user = json.loads(Path(settings["KUBECONFIG"]).read_text())["users"][0]["user"]
-    return settings, str(user["token"])
+    with ExitStack() as stack:
+        try:
+            settings = {**stack.enter_context(dev.environment()), "PATH": os.environ["PATH"]}
+        except SystemExit as error:
+            raise ReconcilerError(f"{error} (is the cluster of `make up` there?)") from error
+        user = json.loads(Path(settings["KUBECONFIG"]).read_text())["users"][0]["user"]
+        yield settings, str(user["token"])

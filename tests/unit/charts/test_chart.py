@@ -21,7 +21,7 @@ from controllers.admission import REVIEWS
 from controllers.creation import EPOCH_POLICY
 from controllers.leading import LEASE
 from ossa.api import crds
-from ossa.api.contract import ANNOTATION_EPOCH, GROUP, LABEL_MANAGED_BY, MANAGED_BY, VERSION
+from ossa.api.contract import ANNOTATION_EPOCH, ARTIFACTS_AUDIENCE, GROUP, LABEL_MANAGED_BY, MANAGED_BY, VERSION
 
 REPO = Path(__file__).parents[3]
 OSSA, CRDS = REPO / "charts/ossa", REPO / "charts/ossa-crds"
@@ -363,7 +363,8 @@ def test_the_reconciler_writes_status_and_makes_and_ends_executions() -> None:
     writes = {(resource, verb) for resource, verb in ours if verb not in ("get", "list", "watch")}
     statuses = {(f"{kind.plural}/status", "patch") for kind in crds.KINDS}
     runs = {("executions", verb) for verb in ("create", "patch", "delete")}
-    assert writes == {*statuses, *runs, ("approvals", "create"), ("approvals", "delete")}
+    stores = {("executions/artifacts", "create")}
+    assert writes == {*statuses, *runs, *stores, ("approvals", "create"), ("approvals", "delete")}
 
 
 def test_the_reconciler_has_one_lease() -> None:
@@ -430,3 +431,37 @@ def test_every_setting_is_in_the_schema() -> None:
                 compare(item, node["properties"][name], f"{path}.{name}")
 
     compare(values, schema, "values")
+
+
+def test_the_reconciler_has_a_token_for_the_artifact_service_alone() -> None:
+    spec = pod_spec("reconciler")
+    file = Path(environment("reconciler")["OSSA_ARTIFACTS_TOKEN_FILE"])
+    (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["mountPath"] == str(file.parent))
+    (volume,) = (v for v in spec["volumes"] if v["name"] == mount["name"])
+    (source,) = volume["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == ARTIFACTS_AUDIENCE
+    assert source["serviceAccountToken"]["path"] == file.name
+
+
+def test_only_the_reconciler_stores_artifacts_of_an_execution() -> None:
+    """People read these: what they could store would pass for what the operator has computed."""
+    verbs = {
+        (kind, role["metadata"]["name"]): artifact_verbs(role)
+        for kind in ("ClusterRole", "Role")
+        for role in of_kind(kind)
+    }
+    assert {role: found for role, found in verbs.items() if found} == {
+        ("ClusterRole", "ossa-reconciler"): {"create", "get"},
+        ("ClusterRole", "ossa-view"): {"get"},
+        ("ClusterRole", "ossa-edit"): {"get"},
+    }
+
+
+def artifact_verbs(role: Mapping[str, Any]) -> set[str]:
+    groups, resources = {GROUP, "*"}, {"executions/artifacts", "*/artifacts", "*"}
+    return {
+        verb
+        for rule in role["rules"]
+        if groups & set(rule["apiGroups"]) and resources & set(rule["resources"])
+        for verb in rule["verbs"]
+    }

@@ -28,6 +28,7 @@ from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig
 from ossa.kube.pods import identity_of
 from ossa.kube.watch import list_and_watch
+from ossa.store.client import ArtifactClient
 from tests.unit.controllers.apiserver import ApiServer
 
 EXECUTIONS, WORKFLOWS = paths.ossa("executions", "lab"), paths.ossa("workflows", "lab")
@@ -46,6 +47,8 @@ SETTINGS = Settings(
     artifacts_key=b"k" * 32,
     agents_path=Path("agents"),
     namespace="ossa-system",
+    artifacts_token=Path("token"),
+    artifacts_operator_url="http://artifacts",
 )
 
 
@@ -149,6 +152,7 @@ async def reconciler(config: KubeConfig, *, at: int | None = None, after: bool =
             revisions=Revisions(api),
             namespaces=Namespaces(lambda _: None),
             gone=lambda _: None,
+            artifacts=ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token),
             epoch=next(EPOCHS),
         )
         tasks = [

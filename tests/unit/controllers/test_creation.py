@@ -97,6 +97,8 @@ class World:
             artifacts_key=b"k" * 32,
             agents_path=Path("agents"),
             namespace="ossa-system",
+            artifacts_token=Path("token"),
+            artifacts_operator_url="http://artifacts",
         )
         self.server = server
         self.store = store

@@ -17,6 +17,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "OSSA_WORKER_IMAGE": "worker:1",
         "OSSA_ARTIFACTS_URL": "http://artifacts:8080",
         "OSSA_ARTIFACTS_KEY_FILE": str(key),
+        "OSSA_ARTIFACTS_TOKEN_FILE": str(tmp_path / "token"),
         "OSSA_NAMESPACE": "ossa-system",
     }
 
@@ -31,6 +32,7 @@ def test_what_is_not_said_has_a_default(environment: dict[str, str]) -> None:
     assert settings.artifacts_key == b"k" * 32
     assert (settings.keep_completed_pods, settings.keep_failed_pods) == (600.0, 86400.0)
     assert settings.agents_path == Path("agents")
+    assert settings.artifacts_operator_url == settings.artifacts_url
 
 
 def test_the_key_is_in_no_text(environment: dict[str, str]) -> None:
@@ -44,10 +46,22 @@ def test_what_is_said_holds(environment: dict[str, str]) -> None:
     assert settings.keep_completed_pods == 0
     assert settings.agents_path == Path("/app/agents")
     assert settings.metrics_port == 0
+    elsewhere = settings_from({**environment, "OSSA_ARTIFACTS_OPERATOR_URL": "http://127.0.0.1:9"})
+    assert (elsewhere.artifacts_operator_url, elsewhere.artifacts_url) == (
+        "http://127.0.0.1:9",
+        "http://artifacts:8080",
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["OSSA_WORKER_IMAGE", "OSSA_ARTIFACTS_URL", "OSSA_ARTIFACTS_KEY_FILE", "OSSA_NAMESPACE"]
+    "name",
+    [
+        "OSSA_WORKER_IMAGE",
+        "OSSA_ARTIFACTS_URL",
+        "OSSA_ARTIFACTS_KEY_FILE",
+        "OSSA_ARTIFACTS_TOKEN_FILE",
+        "OSSA_NAMESPACE",
+    ],
 )
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_missing_variable_is_named(environment: dict[str, str], name: str, value: str | None) -> None:

@@ -15,6 +15,7 @@ from ossa.api.contract import API_VERSION, TaskIdentity
 from ossa.engine.decision import ChildRequest
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
+from ossa.store.client import ArtifactClient
 from tests.unit.controllers.apiserver import ApiServer
 from tests.unit.controllers.test_crashes import SETTINGS
 
@@ -41,6 +42,7 @@ async def controller(cluster: ApiServer) -> AsyncIterator[ExecutionController]:
             revisions=Revisions(api),
             namespaces=Namespaces(lambda _: None),
             gone=lambda _: None,
+            artifacts=ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token),
             epoch=1,
         )
         made.pods.replaced([], 1)

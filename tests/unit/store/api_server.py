@@ -54,7 +54,8 @@ class ApiServer:
 
     async def _access(self, request: web.Request) -> web.Response:
         spec = (await self._body(request))["spec"]
-        allowed = spec["resourceAttributes"]["namespace"] in self.cluster.persons.get(spec["user"], frozenset())
+        asked = spec["resourceAttributes"]
+        allowed = self.cluster.allows(spec["user"], asked["verb"], asked["namespace"])
         return web.json_response({"status": {"allowed": allowed}}, status=201)
 
     async def _pod(self, request: web.Request) -> web.Response:

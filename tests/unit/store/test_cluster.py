@@ -42,8 +42,10 @@ async def test_a_persons_token(server: ApiServer, access: ClusterAccess) -> None
     server.cluster.persons["jane"] = frozenset({NAMESPACE})
     caller = await access.review("jane")
     assert caller == Caller(username="jane", uid="u-1", groups=("g",))
-    assert await access.may_read(caller, NAMESPACE)
-    assert not await access.may_read(caller, "other")
+    assert await access.may(caller, "get", NAMESPACE)
+    assert not await access.may(caller, "create", NAMESPACE)
+    assert server.asked[-1][1]["spec"]["resourceAttributes"]["verb"] == "create"
+    assert not await access.may(caller, "get", "other")
     spec = server.asked[-1][1]["spec"]
     assert (spec["user"], spec["uid"], spec["groups"]) == ("jane", "u-1", ["g"])
     assert spec["resourceAttributes"] == {
