@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from controllers.announce import announce
 from controllers.settings import Settings
 from controllers.working import Working
-from ossa.api.contract import LABEL_EXECUTION_UID, LABEL_MANAGED_BY, MANAGED_BY
+from ossa.api.contract import LABEL_BATCH, LABEL_EXECUTION_UID, LABEL_MANAGED_BY, LABEL_TASK, MANAGED_BY
+from ossa.api.execution import TaskStatus
+from ossa.engine.batches import spare_batches
 from ossa.engine.clock import from_text
 from ossa.engine.decide import decide
 from ossa.engine.decision import ending
 from ossa.engine.snapshot import Snapshot
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, Conflict, NotFound
+from ossa.kube.labels import label_value
 from ossa.kube.podstore import PodStore
 
 JSONObject = dict[str, Any]
@@ -44,6 +48,12 @@ class Cleaner:
         waits = [] if ttl is None else [ttl - age.total_seconds() + 1]
         waits += await self._delete_pods(held, age)
         return min(waits, default=None)
+
+    async def thin_out(self, held: Working, written: Mapping[str, TaskStatus]) -> None:
+        """Removes finished pods of a large forEach that is still running, batch by batch, once that is `written`."""
+        for task, batch in spare_batches(written, self._pods.of(held.uid)):
+            labels = f"{LABEL_TASK}={label_value(task)},{LABEL_BATCH}={batch}"
+            await self._delete_all(held, "Succeeded", labels)
 
     async def delete_pod(self, namespace: str, name: str) -> None:
         """Deletes one pod, that may be gone already."""
@@ -92,11 +102,10 @@ class Cleaner:
             if left > 0:
                 waits.append(left + 1)
                 continue
-            await self._api.delete(
-                paths.core("pods", held.namespace),
-                {
-                    "labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_EXECUTION_UID}={held.uid}",
-                    "fieldSelector": f"status.phase={phase}",
-                },
-            )
+            await self._delete_all(held, phase)
         return waits
+
+    async def _delete_all(self, held: Working, phase: str, *labels: str) -> None:
+        selector = ",".join((f"{LABEL_MANAGED_BY}={MANAGED_BY}", f"{LABEL_EXECUTION_UID}={held.uid}", *labels))
+        which = {"labelSelector": selector, "fieldSelector": f"status.phase={phase}"}
+        await self._api.delete(paths.core("pods", held.namespace), which)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controllers.settings import Settings
+from ossa.engine.batches import BATCH
 from ossa.engine.decide import PodRequest
 from ossa.engine.revision import CompiledRevision
 from ossa.kube import paths
@@ -95,7 +96,8 @@ class PodCreator:
 
     async def _create(self, request: PodRequest, revision: CompiledRevision) -> None:
         execution, name, namespace = request.identity.uid, request.name, request.identity.namespace
-        agent, capability = revision.tasks[request.task].worker
+        task = revision.tasks[request.task]
+        agent, capability = task.worker
         pod = build_pod(
             name,
             request.identity,
@@ -105,6 +107,7 @@ class PodCreator:
             capability=capability,
             input_value=request.input,
             settings=self._settings,
+            batch=request.identity.index // BATCH if task.spec.for_each is not None else None,
         )
         try:
             made = await self._api.post(paths.core("pods", namespace), pod)

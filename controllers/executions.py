@@ -12,12 +12,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import kopf
 
 from controllers.announce import announce
 from controllers.approvals import Approvals
+from controllers.archive import Archive
 from controllers.cache import Key, ObjectCache, key_of
 from controllers.children import Children
 from controllers.cleaning import Cleaner
@@ -29,24 +31,24 @@ from controllers.namespaces import Namespaces
 from controllers.outages import OutageLog
 from controllers.revisions import Revisions
 from controllers.settings import Settings
+from controllers.statuses import Statuses
 from controllers.working import Working
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.execution import ExecutionStatus
 from ossa.engine.approvals import author_of
+from ossa.engine.batches import KEPT_PODS
 from ossa.engine.decide import Decision, decide
 from ossa.engine.snapshot import Snapshot
 from ossa.engine.states import EXECUTION_TERMINAL
-from ossa.kube import paths
-from ossa.kube.client import ApiClient, ApiError, NotFound
+from ossa.kube.client import ApiClient, ApiError
 from ossa.kube.podstore import PodStore
-from ossa.kube.status import write_status
 from ossa.store.client import ArtifactClient
 from ossa.store.signing import Signer
 
 log = logging.getLogger(__name__)
 
 JSONObject = dict[str, Any]
-SYNC_PAUSE = 0.1
+SYNC_PAUSE, THINNING_PAUSE = 0.1, 1.0
 # Successors of a task that has ended go before the roots of executions that have not started.
 PRIORITY_POD, PRIORITY_OBJECT = 0.0, 1.0
 
@@ -70,12 +72,13 @@ class ExecutionController:
         self._api = api
         self._cache = cache
         self._gone = gone
-        self._artifacts = artifacts
         self._keys: dict[str, Key] = {}
         self._working: dict[str, Working] = {}
         self._resumers: dict[Key, set[str]] = defaultdict(set)  # who waits for the end of an execution to resume it
         self._seeded = False
         self.loop: Loop[str] = Loop("Execution", self.reconcile)
+        # Apart, since the removal of a hundred pods takes a while and nothing waits for it.
+        self.thinning: Loop[str] = Loop("Pods", self._thin_out)
         self.pods = PodStore(self.pods_changed)
         self.outages = OutageLog(self.all_changed)
         self.limits = Limits(
@@ -87,6 +90,8 @@ class ExecutionController:
         self.approvals = Approvals(api, self.pods_changed)
         self._creator = PodCreator(api, settings, self.pods, epoch=epoch)
         self._cleaner = Cleaner(api, settings, self.pods)
+        archive = Archive(artifacts)
+        self._statuses = Statuses(api, cache, archive, wrote=partial(self._tell_others, None), gone=self._forget)
         self._gatherer = Gatherer(
             api=api,
             executions=cache,
@@ -99,6 +104,7 @@ class ExecutionController:
             limits=self.limits,
             outages=self.outages,
             signer=Signer(settings.artifacts_key),
+            archive=archive,
             epoch=epoch,
         )
 
@@ -171,6 +177,7 @@ class ExecutionController:
         if held.ended:
             await self._clean(held, item)
             return
+        await self._statuses.read(held)
         source = held.execution.spec.retry_of
         if source is not None and held.status.phase == "Pending":
             # Before the source is looked at: what becomes of it from then on is told.
@@ -202,7 +209,7 @@ class ExecutionController:
         self._take(held, decision, children)
         if decision.first:
             try:
-                await self._write(held, decision.status)
+                await self._statuses.write(held, decision.status)
             except ApiError:
                 self.limits.update(held.uid, held.namespace, before.tasks, children)
                 raise
@@ -215,7 +222,7 @@ class ExecutionController:
         # Whoever waits for an Execution to start is told at once what is missing.
         urgent = told or decision.delete or held.events or before.phase == "Pending"
         if held.due is not None and (urgent or time.monotonic() >= held.due):
-            await self._write(held, held.status)
+            await self._statuses.write(held, held.status)
         await self._finish_turn(held, decision)
         if unsure is not None:
             raise unsure
@@ -245,27 +252,6 @@ class ExecutionController:
         except ApiError as error:
             return error  # what has been decided is written and told all the same
         return None
-
-    async def _write(self, held: Working, status: ExecutionStatus) -> None:
-        """Writes a status; from then on it is what has been decided.
-
-        Raises:
-            Conflict: the spec has changed meanwhile; its event is on the way.
-        """
-        item = self._cache.get(self._keys[held.uid]) if held.uid in self._keys else None
-        if item is None:
-            return
-        path = paths.ossa("executions", held.namespace, held.execution.metadata.name)
-        try:
-            written = await write_status(self._api, path, item, status.to_json(), maps=("tasks",))
-        except NotFound:
-            self._forget(held.uid)
-            return
-        if written is not None:
-            self._cache.put(written)
-            held.refresh(written)
-            self._tell_others(None, written)
-        held.decided(status, None)
 
     def _tell_others(self, kind: str | None, item: JSONObject) -> None:
         """Queues the parent of an execution that has changed, and those that wait to resume it."""
@@ -301,6 +287,8 @@ class ExecutionController:
             return
         if held.due is not None:
             self.loop.queue.add_after(uid, max(0.0, held.due - time.monotonic()))
+        if len(self.pods.of(uid)) > KEPT_PODS:
+            self.thinning.queue.add_after(uid, THINNING_PAUSE)
         held_up = self._creator.held(uid)
         refused = {**self._creator.refused(uid), **self._children.refused(uid)}
         if refused != snapshot.refused or held_up.keys() != snapshot.held.keys():
@@ -311,6 +299,11 @@ class ExecutionController:
             self.loop.queue.add_after(uid, (decision.wake_at - now).total_seconds())
 
     # --- afterwards -----------------------------------------------------------------------------------------
+
+    async def _thin_out(self, uid: str) -> None:
+        held = self._working.get(uid)
+        if held is not None and held.written is not None:
+            await self._cleaner.thin_out(held, held.written.tasks)
 
     async def _clean(self, held: Working, item: JSONObject) -> None:
         self._creator.forget(held.uid)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from controllers.approvals import Approvals
+from controllers.archive import Archive, ArchiveLost
 from controllers.cache import Key, ObjectCache
 from controllers.children import Children
 from controllers.creation import PodCreator
@@ -46,6 +47,7 @@ class Gatherer:
     limits: Limits
     outages: OutageLog
     signer: Signer
+    archive: Archive
     epoch: int
 
     async def snapshot(self, held: Working) -> Snapshot:
@@ -74,6 +76,7 @@ class Gatherer:
             approvals=self.approvals.of(uid),
             source=source,
             depth=held.depth,
+            unreadable=held.unreadable,
         )
 
     async def with_logs(self, snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
@@ -119,13 +122,17 @@ class Gatherer:
         if found.status.phase not in EXECUTION_TERMINAL or not found.status.revision:
             why = "what has failed after it started can be resumed"
             return Source(f"Execution {name!r} is {found.status.phase}; {why}")
+        try:
+            status, _ = await self.archive.unpack(namespace, found.metadata.uid, found.status)
+        except ArchiveLost as error:
+            return Source(f"of Execution {name!r}, {error}")
         return Source(
             uid=found.metadata.uid,
-            lineage=tuple(found.status.lineage or ()),
+            lineage=tuple(status.lineage or ()),
             workflow=found.spec.workflow,
-            revision=found.status.revision,
-            inputs=found.status.inputs or {},
-            tasks=found.status.tasks,
+            revision=status.revision,
+            inputs=status.inputs or {},
+            tasks=status.tasks,
         )
 
     def _issued(self, namespace: str, uid: str) -> Callable[[ArtifactRef, str], bool]:

@@ -63,7 +63,7 @@ class Platform:
             Followed("workflows", workflows, self.workflows.seen),
             Followed("executions", executions, self.executions.seen),
         )
-        metrics.follow(self.agents.loop, self.workflows.loop, self.executions.loop)
+        metrics.follow(self.agents.loop, self.workflows.loop, self.executions.loop, self.executions.thinning)
         metrics.look_at(self.executions.statuses, self.executions.limits)
 
     def _agent_changed(self, agent: Key) -> None:
@@ -93,6 +93,7 @@ class Platform:
             group.create_task(self.workflows.loop.run(2))
             group.create_task(self.collector.loop.run(1))
             group.create_task(self.executions.loop.run(self._settings.workers))
+            group.create_task(self.executions.thinning.run(1))
 
     async def _watch_pods(self) -> None:
         selector = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY}"}

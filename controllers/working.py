@@ -8,6 +8,7 @@ from typing import Any
 from ossa.api.contract import ANNOTATION_DEPTH
 from ossa.api.execution import Execution, ExecutionStatus
 from ossa.engine.decision import Announcement
+from ossa.engine.packing import Part, spread
 from ossa.engine.states import EXECUTION_TERMINAL
 
 JSONObject = dict[str, Any]
@@ -26,11 +27,17 @@ class Working:
     due: float | None = None  # monotonic
     told: bool = False  # its end was announced
     events: list[Announcement] = field(default_factory=list)  # decided, and not said yet
+    written: ExecutionStatus | None = None  # the whole of what this process wrote last
+    parts: tuple[Part, ...] = ()  # of its outputs, that lie in the artifact service
+    outputs: JSONObject | None = None  # its own, with references in place of large fields
+    unreadable: str | None = None  # why what lies there cannot be read, for good
 
     @classmethod
     def of(cls, item: JSONObject) -> Working:
         """As the API server has it."""
-        return cls(Execution.model_validate(item), str(item["metadata"]["resourceVersion"]))
+        read = Execution.model_validate(item)
+        held = read.model_copy(update={"status": spread(read.status)})
+        return cls(held, str(item["metadata"]["resourceVersion"]))
 
     @property
     def uid(self) -> str:
@@ -77,6 +84,8 @@ class Working:
         if status is not self.status:
             self.execution = self.execution.model_copy(update={"status": status})
         self.due = due
+        if due is None:
+            self.written = self.status
 
     def write_delay(self) -> float:
         """How long a change may wait."""

@@ -21,6 +21,7 @@ LABEL_WORKFLOW = "ossa.dev/workflow"
 LABEL_TASK = "ossa.dev/task"
 LABEL_AGENT = "ossa.dev/agent"
 LABEL_ATTEMPT = "ossa.dev/attempt"
+LABEL_BATCH = "ossa.dev/batch"  # of the items of a forEach; its finished pods are removed together
 ANNOTATION_IDENTITY = "ossa.dev/identity"  # `TaskIdentity` as JSON; compared when a pod's name is already taken
 ANNOTATION_EPOCH = "ossa.dev/epoch"  # the life of the reconciler that made the pod; no other may make any by then
 ANNOTATION_INPUT = "ossa.dev/input"  # the task's input as JSON; becomes the file $OSSA_INPUT

@@ -11,6 +11,8 @@ from ossa.api.task import MAX_ITEMS
 
 # Other Executions whose artifacts one may have taken over.
 MAX_LINEAGE = 200
+# Artifacts that the outputs of one Execution's tasks may be spread over.
+MAX_PARTS = 64
 ExecutionPhase = Literal["Pending", "Running", "Paused", "Retrying", "Completed", "Failed"]
 TaskPhase = Literal["Pending", "Waiting", "Running", "Retrying", "Completed", "Failed", "Skipped"]
 Reason = Literal[
@@ -26,6 +28,7 @@ Reason = Literal[
     "InvalidInput",
     "EvalError",
     "InvalidRevision",
+    "ArchiveLost",
     "ChildFailed",
     "Cancelled",
     "Rejected",
@@ -104,13 +107,17 @@ class ItemsStatus(StatusModel):
     active: dict[str, AttemptStatus] = Field(
         default_factory=dict, description="Those that run or are to be tried again, by index."
     )
+    running: str = Field(
+        default="",
+        description="Where many run: those in their first attempt, as ranges of indexes. `active` has the others.",
+    )
     errors: dict[str, AttemptStatus] = Field(
         default_factory=dict, description="What went wrong with the first that failed, by index."
     )
     outputs: list[JSONObject | None] = Field(
         default_factory=list,
         max_length=MAX_ITEMS,
-        description="What they gave, in order; null where there is nothing yet.",
+        description="What they gave, in order; null where there is nothing yet. Empty where it is in the archive.",
     )
 
 
@@ -119,7 +126,8 @@ class TaskStatus(AttemptStatus):
 
     items: ItemsStatus | None = Field(default=None, description="Where the items of a forEach stand.")
     output: JSONObject | None = Field(
-        default=None, description="What the task gave; large fields are references to artifacts."
+        default=None,
+        description="What the task gave; large fields are references to artifacts. Unset where it is in the archive.",
     )
 
 
@@ -133,6 +141,27 @@ class ExecutionError(StatusModel):
     exit_code: int | None = Field(default=None, description="Exit code of the container `main`.")
     message: str = Field(default="", max_length=2048, description="Why, in words, and what to do next.")
     log_tail: str | None = Field(default=None, max_length=4096, description="The last lines of the pod's log.")
+
+
+class ArchivedPart(StatusModel):
+    """JSON that lies in the artifact service."""
+
+    id: str = Field(max_length=128, description="ID of the artifact.")
+    size: int = Field(description="Bytes.")
+    sha256: str = Field(max_length=64, description="Digest of its bytes, in hex.")
+
+
+class ArchiveStatus(StatusModel):
+    """What is too large for this object, and lies in the artifact service."""
+
+    outputs: list[ArchivedPart] = Field(
+        default_factory=list,
+        max_length=MAX_PARTS,
+        description="Outputs of tasks and items: by task, and by index of the item or '' for the task itself.",
+    )
+    tasks: ArchivedPart | None = Field(
+        default=None, description="The whole of `tasks`, of which only the phases are shown here then."
+    )
 
 
 class ExecutionStatus(StatusModel):
@@ -156,6 +185,10 @@ class ExecutionStatus(StatusModel):
         default=None, description="The inputs it runs with: the spec's, and the workflow's defaults."
     )
     tasks: dict[str, TaskStatus] = Field(default_factory=dict, description="Where each task stands, by name.")
+    archive: ArchiveStatus | None = Field(
+        default=None,
+        description="Where outputs lie, or all of the tasks, that are too large for this object.",
+    )
     lineage: list[str] | None = Field(
         default=None,
         max_length=MAX_LINEAGE,

@@ -10,6 +10,7 @@ from ossa.api.approval import UserName
 from ossa.api.base import Duration, JSONObject, Model, ObjectName, TaskName
 
 MAX_TASKS = 100
+MAX_FINALLY = 20
 MAX_ITEMS = 10_000
 EXPRESSION_MAX_LENGTH = 4096
 

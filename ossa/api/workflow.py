@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from ossa.api.base import Condition, Duration, JSONObject, Model, Resource, StatusModel
-from ossa.api.task import MAX_TASKS, ExecutionRetry, Task
+from ossa.api.task import MAX_FINALLY, MAX_TASKS, ExecutionRetry, Task
 from ossa.api.trigger import MAX_TRIGGERS, Trigger, TriggerStatus
 
 
@@ -25,7 +25,7 @@ class WorkflowSpec(Model):
     finally_: list[Task] = Field(
         default_factory=list,
         alias="finally",
-        max_length=20,
+        max_length=MAX_FINALLY,
         description=(
             "Tasks that run when all others have ended, however they did, with `status` (Completed or Failed) and "
             "`error` in scope."

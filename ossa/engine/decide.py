@@ -41,8 +41,11 @@ def decide(snapshot: Snapshot, now: datetime) -> Decision:
         case phase if phase in EXECUTION_TERMINAL:
             left = turn.decision()
             return Decision(execution.status, delete=left.delete, change=left.change)
+        case "Running" | "Paused" | "Retrying" if snapshot.unreadable is not None:
+            _cannot_go_on(turn, CannotStart("ArchiveLost", snapshot.unreadable))
         case "Running" | "Paused" | "Retrying" if snapshot.revision is None:
-            _without_revision(turn)
+            text = f"revision {turn.get('revision')!r} is gone, or does not compile; make a new Execution"
+            _cannot_go_on(turn, CannotStart("InvalidRevision", text))
         case "Running" | "Paused" if snapshot.revision is not None:
             _running(turn, snapshot.revision)
         case "Retrying" if snapshot.revision is not None:
@@ -158,9 +161,8 @@ def _inputs_problem(schema: JSONObject | None, inputs: JSONObject) -> str | None
     return "; ".join(prefixed("inputs", text) for text in broken) if broken else None
 
 
-def _without_revision(turn: Turn) -> None:
-    name, error = turn.get("revision"), turn.get("error")
-    failure = CannotStart("InvalidRevision", f"revision {name!r} is gone, or does not compile; make a new Execution")
+def _cannot_go_on(turn: Turn, failure: CannotStart) -> None:
+    error = turn.get("error")
     stop(turn, tuple(turn.tasks), failure.reason, failure.message)
     if error is not None:
         turn.set(error=error)  # what went wrong first

@@ -7,9 +7,11 @@ from datetime import timedelta
 from ossa.api.execution import Reason, TaskStatus
 from ossa.engine.advance import advance
 from ossa.engine.asking import judge_approvals
+from ossa.engine.byreference import fields_to_move, json_size
 from ossa.engine.clock import duration_text, from_text, to_exact_text
 from ossa.engine.expressions import EvalError
 from ossa.engine.observe import MAX_LOST, is_failing, is_handled
+from ossa.engine.packing import FINAL_OUTPUTS
 from ossa.engine.ranges import parse_ranges
 from ossa.engine.retrying import pause
 from ossa.engine.revision import CompiledRevision
@@ -131,6 +133,11 @@ def _outputs(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> obje
         return None
     if forged_references(outputs, template, turn.tasks):
         failure = CannotStart("EvalError", "spec.outputs: they hold an artifact reference that no task gave")
+        turn.set(error=turn.error(failure, unit=None))
+        return None
+    if isinstance(outputs, dict) and fields_to_move(outputs, FINAL_OUTPUTS) is None:
+        text = f"spec.outputs: they have {json_size(outputs)} bytes of JSON in many small fields, and {FINAL_OUTPUTS} "
+        failure = CannotStart("InvalidOutput", text + "are the limit; large fields go by reference, small ones do not")
         turn.set(error=turn.error(failure, unit=None))
         return None
     return outputs

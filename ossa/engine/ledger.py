@@ -30,7 +30,7 @@ class Ledger:
         task = self.tasks[unit.task]
         if unit.index is None:
             return task
-        return self._items(unit.task).active.get(str(unit.index), AttemptStatus())
+        return self._items(unit.task).active.get(str(unit.index)) or AttemptStatus()
 
     def set_unit(self, unit: Unit, **fields: Any) -> None:
         """Changes a unit; `phase` only along an edge of the table."""

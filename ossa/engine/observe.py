@@ -53,7 +53,10 @@ def adopt_unit(turn: Turn, unit: Unit, found: PodView | ChildView) -> None:
             # Items start in order: whoever started this one had started those before it, and their pods are gone.
             turn.ledger.set_unit(Unit(unit.task, index), phase="Running")
             turn.lose_unit(Unit(unit.task, index), "its pod vanished while no reconciler ran")
-    if found.attempt > turn.ledger.unit(unit).attempt:
+    known = turn.ledger.unit(unit)
+    # Of one that runs in a crowd the status has kept no more than that it does.
+    unnamed = known.phase == "Running" and known.pod is None and found.attempt == known.attempt
+    if found.attempt > known.attempt or unnamed:
         turn.adopt(unit, found)
 
 

@@ -137,6 +137,7 @@ class Snapshot:
     approvals: all Approvals of this Execution, by name.
     source: what spec.retryOf names; None where it is unset.
     depth: how many Executions this one is a child of, one of the other.
+    unreadable: why a part of its status cannot be read, for good.
     """
 
     execution: Execution
@@ -156,3 +157,4 @@ class Snapshot:
     approvals: Mapping[str, ApprovalView] = field(default_factory=dict)
     source: Source | None = None
     depth: int = 0
+    unreadable: str | None = None

@@ -28,6 +28,7 @@ from ossa.api.contract import (
     ENV_TASK,
     LABEL_AGENT,
     LABEL_ATTEMPT,
+    LABEL_BATCH,
     LABEL_EXECUTION,
     LABEL_EXECUTION_UID,
     LABEL_MANAGED_BY,
@@ -70,8 +71,12 @@ def build_pod(  # noqa: PLR0913 - each by name
     capability: Capability,
     input_value: JSONObject,
     settings: PodSettings,
+    batch: int | None = None,
 ) -> JSONObject:
-    """The Pod as the API server takes it. What the agent's podTemplate says is kept where it is not ours to say."""
+    """The Pod as the API server takes it; `batch` is set for an item of a forEach.
+
+    What the agent's podTemplate says is kept where it is not ours to say.
+    """
     template = agent.runtime.pod_template
     spec: JSONObject = copy.deepcopy(template.spec) if template is not None and template.spec is not None else {}
     base = template.metadata if template is not None else None
@@ -84,7 +89,7 @@ def build_pod(  # noqa: PLR0913 - each by name
         "metadata": {
             "name": name,
             "namespace": identity.namespace,
-            "labels": {**((base and base.labels) or {}), **_labels(identity, agent_name)},
+            "labels": {**((base and base.labels) or {}), **_labels(identity, agent_name, batch)},
             "annotations": {
                 **((base and base.annotations) or {}),
                 ANNOTATION_EPOCH: str(settings.epoch),
@@ -112,8 +117,9 @@ def owner_reference(execution: str, uid: str, *, controller: bool = True) -> JSO
     }
 
 
-def _labels(identity: TaskIdentity, agent_name: str) -> dict[str, str]:
+def _labels(identity: TaskIdentity, agent_name: str, batch: int | None) -> dict[str, str]:
     return {
+        **({LABEL_BATCH: str(batch)} if batch is not None else {}),
         LABEL_MANAGED_BY: MANAGED_BY,
         LABEL_EXECUTION: label_value(identity.execution),
         LABEL_EXECUTION_UID: identity.uid,

@@ -255,6 +255,18 @@ def test_a_revision_that_is_gone_fails_the_execution() -> None:
     assert set(decision.delete) == pods
 
 
+def test_a_status_a_part_of_which_is_gone_fails_the_execution() -> None:
+    run = Run(compiled(TWO_BRANCHES))
+    run.step()
+    pods = set(run.snapshot.pods)
+    run.change(unreadable="what status.archive refers to cannot be read: there is no artifact x")
+    decision = run.step()
+    assert (run.phase(), set(decision.delete)) == ("Failed", pods)
+    assert run.status.error is not None
+    assert (run.status.error.reason, run.status.error.task) == ("ArchiveLost", None)
+    assert "status.archive" in run.status.error.message
+
+
 def test_the_tables_know_no_other_way() -> None:
     check_execution_transition("Pending", "Running")
     check_task_transition("Running", "Retrying")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ossa.engine.packing import packed, spread
 from ossa.engine.ranges import format_ranges, parse_ranges
 from tests.unit.engine.world import Run, compiled, reference, spec
 
@@ -151,3 +152,18 @@ def test_items_that_ran_before_a_crash_are_looked_at_at_once() -> None:
     run.crash()
     assert run.step().create == ()
     assert (run.phases(), run.phase()) == ({"a": "Completed", "each": "Completed"}, "Completed")
+
+
+def test_of_a_crowd_that_ran_before_a_restart_the_pods_say_the_rest() -> None:
+    run = flow({"range": {"count": 60}, "parallelism": 60})
+    names = [run.pod_of(f"each[{index}]") for index in range(60)]
+    run.write(packed(run.status, ()))
+    items = run.status.tasks["each"].items
+    assert items is not None
+    assert (items.running, items.active) == ("0-59", {})
+    run.write(spread(run.status))
+    run.change(pods={name: pod for name, pod in run.snapshot.pods.items() if name != names[7]})
+    decision = run.step()
+    assert [(r.identity.index, r.attempt, r.identity.lost) for r in decision.create] == [(7, 2, 1)]
+    assert decision.delete == ()
+    assert [run.pod_of(f"each[{index}]") for index in range(60) if index != 7] == names[:7] + names[8:]
