@@ -36,7 +36,6 @@ def advance(turn: Turn, revision: CompiledRevision, graph: Graph, bindings: Bind
         Advance(turn, revision, graph, bindings).run()
         end_groups(turn, revision)
         if turn.adopted:
-            # A forEach that has just got its items found some of them running: a status was lost in a crash.
             observe(turn, revision, bindings)
         elif turn.ended_count() == ended:
             return
@@ -64,6 +63,10 @@ class Advance:
         if self._is_over():
             return
         waiting = [name for name in self._graph.order if self._look_at(name)]
+        if self._turn.adopted:
+            # A forEach that has just got its items found some of them running: a status was lost in a crash. What they
+            # have come to says what may start.
+            return
         if self._is_over():
             return
         ready = list(self._ready(waiting))

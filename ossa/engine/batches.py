@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ossa.api.execution import ItemsStatus, TaskStatus
 from ossa.engine.snapshot import PodView
+from ossa.engine.units import has_ended
 
 # Items of a batch: their pods carry its number, and are removed by one request.
 BATCH = 100
@@ -37,4 +38,4 @@ def spare_batches(tasks: Mapping[str, TaskStatus], pods: Mapping[str, PodView]) 
 
 def _has_ended(items: ItemsStatus, batch: int) -> bool:
     first, last = batch * BATCH, min((batch + 1) * BATCH, items.total)
-    return last <= items.started and not any(str(index) in items.active for index in range(first, last))
+    return all(has_ended(items, index) for index in range(first, last))

@@ -16,7 +16,7 @@ from ossa.engine.snapshot import ChildView, PodView
 from ossa.engine.start import Bindings, CannotStart, items_of
 from ossa.engine.states import TASK_TERMINAL
 from ossa.engine.turn import Turn
-from ossa.engine.units import Unit, active_units
+from ossa.engine.units import Unit, active_units, has_ended
 from ossa.engine.values import shorten
 
 # A unit whose pods vanish this often fails: something takes them away.
@@ -26,13 +26,16 @@ MAX_LOST = 10
 def adopt(turn: Turn, revision: CompiledRevision) -> None:
     """Takes over attempts that were started, but whose status was not written before the reconciler died."""
     newest: dict[Unit, PodView | ChildView] = {}
+    known = {status.pod for _, status in active_units(turn.tasks)}
     started: list[PodView | ChildView] = [*turn.snapshot.pods.values(), *turn.snapshot.children.values()]
     for found in started:
+        if found.name in known:
+            continue
         task = turn.tasks.get(found.task)
         if task is None or task.phase in TASK_TERMINAL or found.task not in revision.tasks:
             continue
         grouped = revision.tasks[found.task].spec.for_each is not None
-        if grouped and task.items is None:
+        if grouped and (task.items is None or has_ended(task.items, found.index)):
             continue  # taken over when the items are known
         unit = Unit(found.task, found.index if grouped else None)
         best = newest.get(unit)
@@ -46,12 +49,11 @@ def adopt_unit(turn: Turn, unit: Unit, found: PodView | ChildView) -> None:
     """Takes over one attempt, where it is newer than what is known."""
     items = turn.tasks[unit.task].items
     if items is not None and unit.index is not None:
-        ended = unit.index < items.started and str(unit.index) not in items.active
-        if ended or unit.index >= items.total:
+        if has_ended(items, unit.index) or unit.index >= items.total:
             return
         for index in range(items.started, unit.index):
-            # Items start in order: whoever started this one had started those before it, and their pods are gone.
-            turn.ledger.set_unit(Unit(unit.task, index), phase="Running")
+            # Items start in order: whoever started this one had asked for those before it, whose pods are not there.
+            turn.ledger.set_unit(Unit(unit.task, index), phase="Running", attempt=1)
             turn.lose_unit(Unit(unit.task, index), "its pod vanished while no reconciler ran")
     known = turn.ledger.unit(unit)
     # Of one that runs in a crowd the status has kept no more than that it does.
@@ -127,7 +129,7 @@ def _unseen(turn: Turn, named: str, vanished: str) -> Outcome:
     snapshot = turn.snapshot
     if named in snapshot.refused:
         return Failure("PodRefused", f"the API server refused its pod: {snapshot.refused[named]}")
-    if named in snapshot.in_flight:
+    if named in snapshot.in_flight or named in turn.started:
         why = snapshot.held.get(named)
         return Waiting(shorten(f"its pod cannot be created yet: {why}", 1000) if why is not None else None)
     return Lost(vanished)

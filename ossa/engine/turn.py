@@ -58,6 +58,7 @@ class Turn:
         self._first = False
         self.slots = snapshot.slots
         self.starved = False
+        self.started: set[str] = set()  # pods and children that this turn asks for: nobody can have seen them yet
         self.adopted = False  # whether an attempt was taken over that was not looked at yet
         self.waits = False  # whether a failure waits to be explained by its log
         self.wants: set[str] = set()
@@ -180,7 +181,9 @@ class Turn:
             text = f"Task {unit.task!r} is started again as attempt {before.attempt + 1}: {before.message}"
             self.announce("Warning", "TaskRestarted", text)
         identity = self.identity(unit, before, locks)
-        self.ledger.run(unit, attempt=identity.attempt, pod=pod_name(identity), started_at=self.now_text, locks=locks)
+        name = pod_name(identity)
+        self.started.add(name)
+        self.ledger.run(unit, attempt=identity.attempt, pod=name, started_at=self.now_text, locks=locks)
         return identity
 
     def adopt(self, unit: Unit, found: PodView | ChildView) -> None:

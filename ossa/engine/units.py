@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ossa.api.base import JSONObject
-from ossa.api.execution import AttemptStatus, TaskStatus
+from ossa.api.execution import AttemptStatus, ItemsStatus, TaskStatus
 from ossa.engine.revision import CompiledTask
 
 
@@ -29,6 +29,11 @@ def active_units(tasks: Mapping[str, TaskStatus]) -> Iterator[tuple[Unit, Attemp
                 yield from ((Unit(name, int(index)), item) for index, item in task.items.active.items())
         elif task.phase in ("Running", "Retrying"):
             yield Unit(name), task
+
+
+def has_ended(items: ItemsStatus, index: int) -> bool:
+    """Whether an item of a forEach was started and does not run any more."""
+    return index < items.started and str(index) not in items.active
 
 
 def held_locks(tasks: Mapping[str, TaskStatus]) -> dict[str, int]:

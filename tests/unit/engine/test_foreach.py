@@ -143,10 +143,17 @@ def test_ranges_as_text() -> None:
     assert parse_ranges("") == set()
 
 
-def test_items_that_ran_before_a_crash_are_looked_at_at_once() -> None:
-    run = Run(compiled(spec({"name": "a"}, {"name": "each", "forEach": {"range": {"count": 2}}, "dependsOn": ["a"]})))
+def after_one(count: int) -> Run:
+    """A forEach over some items, two at a time, has begun to start them."""
+    each = {"name": "each", "forEach": {"range": {"count": count}, "parallelism": 2}, "dependsOn": ["one"]}
+    run = Run(compiled(spec({"name": "one"}, each)))
     run.step()
-    run.succeed("a")
+    run.succeed("one")
+    return run
+
+
+def test_items_that_ran_before_a_crash_are_looked_at_at_once() -> None:
+    run = after_one(2)
     for index in (0, 1):
         run.pod(f"each[{index}]", phase="Succeeded", exit_code=0, message="{}")
     run.crash()
@@ -167,3 +174,37 @@ def test_of_a_crowd_that_ran_before_a_restart_the_pods_say_the_rest() -> None:
     assert [(r.identity.index, r.attempt, r.identity.lost) for r in decision.create] == [(7, 2, 1)]
     assert decision.delete == ()
     assert [run.pod_of(f"each[{index}]") for index in range(60) if index != 7] == names[:7] + names[8:]
+
+
+    assert (run.phases(), run.phase()) == ({"one": "Completed", "each": "Completed"}, "Completed")
+
+
+def test_an_item_that_starts_beside_one_that_ran_before_a_crash_is_started_once() -> None:
+    run = after_one(2)
+    run.lose("each[1]")
+    run.crash()
+    assert [(r.identity.index, r.attempt, r.identity.lost) for r in run.step().create] == [(1, 1, 0)]
+    items = run.status.tasks["each"].items
+    assert items is not None
+    assert {index: item.phase for index, item in items.active.items()} == {"0": "Running", "1": "Running"}
+
+
+def test_an_item_whose_pod_is_missing_after_a_crash_counts_as_lost() -> None:
+    run = after_one(2)
+    run.lose("each[0]")
+    run.crash()
+    # The attempt that nobody knows the end of has had its number.
+    assert [(r.identity.index, r.attempt, r.identity.lost) for r in run.step().create] == [(0, 2, 1)]
+
+
+def test_after_an_item_that_failed_before_a_crash_no_other_is_started() -> None:
+    run = after_one(3)
+    run.pod("each[0]", phase="Failed", exit_code=9, terminated_reason="Error")
+    failed = run.pod_of("each[0]")
+    run.lose("each[1]")
+    run.crash()
+    decision = run.step()
+    assert (decision.create, decision.need_logs) == ((), (failed,))
+    run.change(log_tails={failed: "why"})
+    assert run.step().create == ()
+    assert (run.phase(), run.status.tasks["each"].exit_code) == ("Failed", 9)
