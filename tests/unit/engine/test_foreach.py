@@ -158,7 +158,7 @@ def test_items_that_ran_before_a_crash_are_looked_at_at_once() -> None:
         run.pod(f"each[{index}]", phase="Succeeded", exit_code=0, message="{}")
     run.crash()
     assert run.step().create == ()
-    assert (run.phases(), run.phase()) == ({"a": "Completed", "each": "Completed"}, "Completed")
+    assert (run.phases(), run.phase()) == ({"one": "Completed", "each": "Completed"}, "Completed")
 
 
 def test_of_a_crowd_that_ran_before_a_restart_the_pods_say_the_rest() -> None:
@@ -174,9 +174,6 @@ def test_of_a_crowd_that_ran_before_a_restart_the_pods_say_the_rest() -> None:
     assert [(r.identity.index, r.attempt, r.identity.lost) for r in decision.create] == [(7, 2, 1)]
     assert decision.delete == ()
     assert [run.pod_of(f"each[{index}]") for index in range(60) if index != 7] == names[:7] + names[8:]
-
-
-    assert (run.phases(), run.phase()) == ({"one": "Completed", "each": "Completed"}, "Completed")
 
 
 def test_an_item_that_starts_beside_one_that_ran_before_a_crash_is_started_once() -> None:
