@@ -87,8 +87,9 @@ class MortalClient(ApiClient):
 class Cluster(ApiServer):
     """With a kubelet that runs every pod at once, and gives what only that run gives."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: Sequence[Mapping[str, Any]] = TASKS) -> None:
         super().__init__()
+        self.tasks = tasks
         self.runs: Counter[str] = Counter()
         self.created = self._run
 
@@ -107,8 +108,8 @@ class Cluster(ApiServer):
         """The published Workflow, its revision, and an Execution that nobody has looked at."""
         agent = AgentSpec.model_validate({"capabilities": [{"name": "do"}], "runtime": {"handler": "do:run"}})
         held = AgentSnapshot(name="worker", uid="u", generation=1, image="worker:1", spec=agent)
-        outputs = {name: RUN % name for name in NAMES}
-        spec = WorkflowSpec.model_validate({"tasks": TASKS, "outputs": outputs})
+        outputs = {task["name"]: RUN % task["name"] for task in self.tasks if "forEach" not in task}
+        spec = WorkflowSpec.model_validate({"tasks": self.tasks, "outputs": outputs})
         meta = {"namespace": "lab"}
         kind = {"apiVersion": API_VERSION, "kind": "Workflow"}
         workflow = self.create(WORKFLOWS, {**kind, "metadata": {**meta, "name": "flow"}, "spec": spec.to_json()})
@@ -141,7 +142,9 @@ class Events:
 
 
 @asynccontextmanager
-async def reconciler(config: KubeConfig, *, at: int | None = None, after: bool = False) -> AsyncIterator[MortalClient]:
+async def reconciler(
+    config: KubeConfig, *, at: int | None = None, after: bool = False, artifacts: ArtifactClient | None = None
+) -> AsyncIterator[MortalClient]:
     """One life of the reconciler, with caches of its own."""
     async with MortalClient(config, at=at, after=after) as api:
         controller = ExecutionController(
@@ -152,7 +155,7 @@ async def reconciler(config: KubeConfig, *, at: int | None = None, after: bool =
             revisions=Revisions(api),
             namespaces=Namespaces(lambda _: None),
             gone=lambda _: None,
-            artifacts=ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token),
+            artifacts=artifacts or ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token),
             epoch=next(EPOCHS),
         )
         tasks = [
@@ -160,6 +163,7 @@ async def reconciler(config: KubeConfig, *, at: int | None = None, after: bool =
             asyncio.create_task(list_and_watch(api, paths.core("pods"), {}, controller.pods)),
             asyncio.create_task(list_and_watch(api, paths.ossa("approvals"), {}, controller.approvals)),
             *(asyncio.create_task(controller.loop.work()) for _ in range(4)),
+            asyncio.create_task(controller.thinning.work()),
         ]
         try:
             yield api
