@@ -125,10 +125,9 @@ async def test_whenever_the_reconciler_dies_no_output_is_lost(
     cluster = Kubelet()
     async with running(tmp_path / "data") as service, prepared(cluster) as config:
         for at, after in deaths:
-            async with ArtifactClient(service.url, token) as artifacts:
-                async with reconciler(config, at=at, after=after, artifacts=artifacts) as mortal:
-                    await until(lambda: mortal.dead.is_set() or archived(cluster))
-        async with ArtifactClient(service.url, token) as artifacts, reconciler(config, artifacts=artifacts):
+            async with life(config, service.url, token, at=at, after=after) as mortal:
+                await until(lambda: mortal.dead.is_set() or archived(cluster))
+        async with life(config, service.url, token):
             await until(lambda: archived(cluster))
             cluster.end_last()
             await until(lambda: cluster.status().phase == "Completed")
