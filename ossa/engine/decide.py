@@ -176,7 +176,9 @@ def _running(turn: Turn, revision: CompiledRevision) -> None:
     observe(turn, revision, bindings)
     judge_approvals(turn, revision, bindings)
     stop_if_asked(turn, revision)
-    turn.waits = turn.waits and not turn.stopped
+    if turn.waits and turn.stopped:
+        turn.waits = False
+        observe(turn, revision, bindings)  # what went wrong first is known now: no failure waits for its log
     suspended = execution.spec.suspend and not turn.stopped
     _pause_or_resume(turn, suspended=suspended)
     if not suspended and not turn.waits and not turn.stopped:

@@ -102,6 +102,16 @@ def test_finally_runs_when_it_is_cancelled_also_while_suspended() -> None:
         assert run.status.error.reason == "Cancelled"
 
 
+def test_when_it_is_cancelled_no_failure_of_finally_waits_for_its_log() -> None:
+    run = started({"name": "a"}, finally_=[{"name": "last"}])
+    run.succeed("a")
+    run.pod("last", phase="Failed", exit_code=1, terminated_reason="Error")
+    run.lose("a")
+    run.crash()  # `a` is no more known to have ended, but `last` was started
+    run.steer(cancel=True)
+    assert (run.phases(), run.phase()) == ({"a": "Failed", "last": "Failed"}, "Failed")
+
+
 def test_between_two_attempts() -> None:
     run = started({"name": "a"}, retry={"maxAttempts": 3})
     run.fail("a")
