@@ -7,10 +7,11 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from controllers.settings import Settings
+from controllers.transfers import Transfers
 from ossa.engine.batches import BATCH
 from ossa.engine.decide import PodRequest
 from ossa.engine.revision import CompiledRevision
@@ -18,6 +19,7 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, Conflict, NotFound, Refused
 from ossa.kube.pods import PodSettings, build_pod, identity_of
 from ossa.kube.podstore import PodStore
+from ossa.store.errors import Problem
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +43,10 @@ class _Held:
 class PodCreator:
     """Remembers what is still to be created until the API server has said yes or no."""
 
-    def __init__(self, api: ApiClient, settings: Settings, pods: PodStore, *, epoch: int) -> None:
+    def __init__(self, api: ApiClient, settings: Settings, pods: PodStore, transfers: Transfers, *, epoch: int) -> None:
         self._api = api
         self._pods = pods
+        self._transfers = transfers
         self._settings = PodSettings(artifacts_url=settings.artifacts_url, epoch=epoch)
         self._wanted: dict[str, dict[str, PodRequest]] = defaultdict(dict)
         self._refused: dict[str, dict[str, str]] = defaultdict(dict)
@@ -73,6 +76,7 @@ class PodCreator:
         self._wanted.pop(execution, None)
         self._refused.pop(execution, None)
         self._held.pop(execution, None)
+        self._transfers.forget(execution)
 
     async def create(self, execution: str, revision: CompiledRevision) -> None:
         """Asks for all pods that are wanted.
@@ -96,6 +100,11 @@ class PodCreator:
 
     async def _create(self, request: PodRequest, revision: CompiledRevision) -> None:
         execution, name, namespace = request.identity.uid, request.name, request.identity.namespace
+        try:
+            request = await self._by_reference(request)
+        except Problem as error:
+            self._hold(execution, name, f"its input is too large for a pod, and has to be stored first: {error}")
+            return
         task = revision.tasks[request.task]
         agent, capability = task.worker
         pod = build_pod(
@@ -124,21 +133,41 @@ class PodCreator:
         self._pods.created(execution, name, int(made["metadata"]["resourceVersion"]))
         self._wanted[execution].pop(name, None)
 
+    async def _by_reference(self, request: PodRequest) -> PodRequest:
+        """The same with references to what is too large for a pod, once it is stored. Raises Problem."""
+        if not request.large:
+            return request
+        namespace, execution = request.identity.namespace, request.identity.uid
+        refs = await asyncio.gather(
+            *(
+                self._transfers.store(namespace, execution, held.body, held.media_type)
+                for held in request.large.values()
+            )
+        )
+        moved = {name: ref.to_json() for name, ref in zip(request.large, refs, strict=True)}
+        made = replace(request, input={**request.input, **moved}, large={})
+        # Asked for again, the pod is the same.
+        self._wanted[execution][request.name] = made
+        return made
+
     def _holds(self, execution: str, name: str, error: ApiError) -> bool:
         """Room in a quota may come; the service account of a new namespace comes within a second or two.
 
         Where the epoch is refused, either the API server does not know the newest one yet, or this process is about to
         end: neither is the task's fault.
         """
-        now = time.monotonic()
         before = self._held[execution].get(name)
-        since = before.since if before is not None else now
-        young_account = "error looking up service account" in error.message and now - since < ACCOUNT_GRACE
+        waited = time.monotonic() - before.since if before is not None else 0.0
+        young_account = "error looking up service account" in error.message and waited < ACCOUNT_GRACE
         passing = any(words in error.message for words in ("exceeded quota", EPOCH_POLICY))
         if not young_account and not passing:
             return False
-        self._held[execution][name] = _Held(error.message, since)
+        self._hold(execution, name, error.message)
         return True
+
+    def _hold(self, execution: str, name: str, message: str) -> None:
+        before = self._held[execution].get(name)
+        self._held[execution][name] = _Held(message, before.since if before is not None else time.monotonic())
 
     async def _adopt(self, request: PodRequest) -> JSONObject | None:
         """The name is taken: by this very attempt, where an answer was lost, or by something else."""

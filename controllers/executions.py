@@ -32,6 +32,7 @@ from controllers.outages import OutageLog
 from controllers.revisions import Revisions
 from controllers.settings import Settings
 from controllers.statuses import Statuses
+from controllers.transfers import Transfers
 from controllers.working import Working
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.execution import ExecutionStatus
@@ -88,7 +89,7 @@ class ExecutionController:
         )
         self._children = Children(api, cache, made=lambda item: self.seen(None, item))
         self.approvals = Approvals(api, self.pods_changed)
-        self._creator = PodCreator(api, settings, self.pods, epoch=epoch)
+        self._creator = PodCreator(api, settings, self.pods, Transfers(artifacts, self.pods_changed), epoch=epoch)
         self._cleaner = Cleaner(api, settings, self.pods)
         archive = Archive(artifacts)
         self._statuses = Statuses(api, cache, archive, wrote=partial(self._tell_others, None), gone=self._forget)

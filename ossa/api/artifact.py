@@ -9,6 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 REFERENCE_KEY = "$artifact"
+JSON_MEDIA_TYPE = "application/json"
+# JSON that the operator has put by reference. References within it are part of the value: who may read it may read what
+# they refer to, and who opens it opens them too. In any other artifact they mean nothing.
+VALUE_MEDIA_TYPE = "application/vnd.ossa.value+json"
 
 
 class ArtifactRef(BaseModel):
@@ -23,7 +27,7 @@ class ArtifactRef(BaseModel):
     id: str = Field(alias=REFERENCE_KEY, min_length=1, max_length=128)
     size: int = Field(ge=0, description="Bytes.")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    media_type: str = Field(alias="mediaType", default="application/json", max_length=128)
+    media_type: str = Field(alias="mediaType", default=JSON_MEDIA_TYPE, max_length=128)
 
     def to_json(self) -> dict[str, Any]:
         """The reference as it stands in an output."""
@@ -32,6 +36,11 @@ class ArtifactRef(BaseModel):
     def describes(self, content: bytes | bytearray) -> bool:
         """Whether these are the bytes that it refers to, by size and digest."""
         return len(content) == self.size and hashlib.sha256(content).hexdigest() == self.sha256
+
+
+def value_media_type(value: object) -> str:
+    """The media type under which the operator stores a value."""
+    return JSON_MEDIA_TYPE if next(find_references(value), None) is None else VALUE_MEDIA_TYPE
 
 
 def is_reference(value: object) -> bool:

@@ -68,8 +68,11 @@ OUTPUT_LIMIT = 4096
 OUTPUT_LIMIT_ALL_CONTAINERS = 12 * 1024
 # The SDK uploads a top-level field whose JSON is larger than this.
 INLINE_FIELD_LIMIT = 1024
-# All annotations of an object may hold 256 KiB; half of it is for the input.
+# All annotations of an object may hold 256 KiB; half of it is for the input. What is larger has its largest fields by
+# reference.
 INPUT_LIMIT = 128 * 1024
+# Bytes of JSON of a value that the operator puts by reference, or looks into.
+VALUE_LIMIT = 16 * 1024 * 1024
 
 # Exit codes of the SDK, so that a failure keeps its reason (otherwise any code but 0 is `Error`).
 EXIT_INVALID_INPUT = 65  # EX_DATAERR

@@ -11,7 +11,7 @@ from ossa.engine.clock import from_text
 from ossa.engine.graph import Graph
 from ossa.engine.observe import adopt_unit, end_groups, is_failing, is_handled, observe
 from ossa.engine.revision import CompiledRevision
-from ossa.engine.start import Bindings, CannotStart, Skip, build_input, check_condition, items_of, lock_names
+from ossa.engine.start import Bindings, CannotStart, Skip, Start, build_input, check_condition, items_of, lock_names
 from ossa.engine.states import TASK_TERMINAL
 from ossa.engine.turn import Turn
 from ossa.engine.units import Unit, held_locks
@@ -25,7 +25,7 @@ class _Ready:
     """A unit that could start."""
 
     unit: Unit
-    input: JSONObject
+    start: Start
     locks: tuple[str, ...]
 
 
@@ -195,7 +195,7 @@ class Advance:
             text = f"Executions are nested {MAX_NESTED} deep, and no deeper: does the workflow run itself?"
             self._fail(unit, CannotStart("InvalidInput", text))
             return None
-        return _Ready(unit, held.input, locks)
+        return _Ready(unit, held, locks)
 
     def _fail(self, unit: Unit, failure: CannotStart) -> None:
         self._turn.fail_unit(unit, failure, handled=is_handled(self._revision, unit.task))
@@ -223,6 +223,6 @@ class Advance:
         for name in one.locks:
             self._held[name] = self._held.get(name, 0) + 1
         if compiled.spec.workflow is not None:
-            turn.start_child(one.unit, one.input, one.locks, compiled.spec)
+            turn.start_child(one.unit, one.start.input, one.locks, compiled.spec)
         else:
-            turn.start_unit(one.unit, one.input, one.locks)
+            turn.start_unit(one.unit, one.start, one.locks)

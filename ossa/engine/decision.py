@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -14,14 +15,23 @@ from ossa.engine.approvals import ApprovalOutcome
 
 
 @dataclass(frozen=True, slots=True)
+class LargeField:
+    """A field of an input that goes by reference: its JSON, and what it is stored as."""
+
+    body: bytes
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class PodRequest:
-    """A pod to create."""
+    """A pod to create. Its input is `input`, and references to what is in `large`, which is to be stored before."""
 
     name: str
     task: str
     attempt: int
     input: JSONObject
     identity: TaskIdentity
+    large: Mapping[str, LargeField] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

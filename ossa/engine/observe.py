@@ -13,7 +13,7 @@ from ossa.engine.outcome import ROUNDING, Attempt, Done, Failure, Lost, Outcome,
 from ossa.engine.retrying import pause
 from ossa.engine.revision import CompiledRevision, CompiledTask
 from ossa.engine.snapshot import ChildView, PodView
-from ossa.engine.start import Bindings, CannotStart, items_of
+from ossa.engine.start import Bindings, CannotStart, evaluated_input, items_of
 from ossa.engine.states import TASK_TERMINAL
 from ossa.engine.turn import Turn
 from ossa.engine.units import Unit, active_units, has_ended
@@ -69,7 +69,7 @@ def observe(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> None:
     for unit, status in list(active_units(turn.tasks)):
         if status.phase != "Running":
             continue
-        match _outcome(turn, revision, unit):
+        match _outcome(turn, revision, bindings, unit):
             case Waiting(message, wake_at):
                 turn.ledger.set_unit(unit, message=message)
                 turn.wake(wake_at)
@@ -108,12 +108,14 @@ def _lose(turn: Turn, unit: Unit, message: str, failed: dict[Unit, Failure]) -> 
     failed[unit] = Failure("PodLost", message + why)
 
 
-def _outcome(turn: Turn, revision: CompiledRevision, unit: Unit) -> Outcome:
+def _outcome(turn: Turn, revision: CompiledRevision, bindings: Bindings, unit: Unit) -> Outcome:
     compiled = revision.tasks[unit.task]
-    return _child_outcome(turn, compiled, unit) if compiled.agent is None else _pod_outcome(turn, revision, unit)
+    if compiled.agent is None:
+        return _child_outcome(turn, compiled, unit)
+    return _pod_outcome(turn, compiled, bindings, unit)
 
 
-def _pod_outcome(turn: Turn, revision: CompiledRevision, unit: Unit) -> Outcome:
+def _pod_outcome(turn: Turn, compiled: CompiledTask, bindings: Bindings, unit: Unit) -> Outcome:
     snapshot, status = turn.snapshot, turn.ledger.unit(unit)
     named = status.pod or ""
     pod = snapshot.pods.get(named)
@@ -121,7 +123,11 @@ def _pod_outcome(turn: Turn, revision: CompiledRevision, unit: Unit) -> Outcome:
         return _unseen(turn, named, f"pod {named} vanished before its result was known")
     # Its time runs from the creation of its pod, which may have been held up.
     started_at = max(from_text(status.started_at), pod.created_at) if status.started_at else pod.created_at
-    attempt = Attempt(revision.tasks[unit.task], pod, started_at, snapshot.outages, snapshot.issued)
+
+    def whole_input() -> object:
+        return evaluated_input(compiled, bindings, turn.tasks, **_item_values(turn, compiled, bindings, unit))
+
+    attempt = Attempt(compiled, pod, started_at, snapshot.outages, snapshot.issued, whole_input)
     return judge(attempt, turn.now)
 
 

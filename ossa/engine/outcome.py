@@ -12,7 +12,7 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from ossa.api.agent import Capability
-from ossa.api.artifact import ArtifactRef, find_references
+from ossa.api.artifact import VALUE_MEDIA_TYPE, ArtifactRef, find_references
 from ossa.api.base import JSONObject
 from ossa.api.contract import (
     EXIT_INVALID_INPUT,
@@ -95,6 +95,7 @@ class Attempt:
     started_at: datetime
     outages: tuple[Outage, ...]
     issued: Callable[[ArtifactRef, str], bool]
+    whole_input: Callable[[], object] = dict  # its input with the values that went to the pod by reference
 
     @property
     def agent(self) -> AgentSnapshot:
@@ -289,7 +290,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _check_references(output: JSONObject, attempt: Attempt) -> None:
-    given: list[ArtifactRef] | None = None
+    received = _Received(attempt)
     for value in find_references(output):
         try:
             reference = ArtifactRef.model_validate(value)
@@ -299,18 +300,34 @@ def _check_references(output: JSONObject, attempt: Attempt) -> None:
                 f"an artifact reference in the output is malformed at {field!r}: "
                 "pass on what the artifact service answered, unchanged"
             ) from error
-        if given is None:
-            given = _given(attempt.pod)
-        if reference not in given and not attempt.issued(reference, attempt.pod.uid):
+        if not attempt.issued(reference, attempt.pod.uid) and reference not in received:
             raise _InvalidOutput(
                 f"the artifact reference {shorten(reference.id, 64)!r} in the output is forged: this task "
                 "neither uploaded that artifact nor received it"
             )
 
 
-def _given(pod: PodView) -> list[ArtifactRef]:
-    """The references in the pod's own input."""
-    return [ArtifactRef.model_validate(value) for value in find_references(json.loads(pod.input_json))]
+class _Received:
+    """The references in the pod's own input, and in the values that its input refers to; each looked at when needed."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._given: frozenset[ArtifactRef] | None = None
+        self._within: frozenset[ArtifactRef] | None = None
+
+    def __contains__(self, reference: ArtifactRef) -> bool:
+        if self._given is None:
+            self._given = _parsed(json.loads(self._attempt.pod.input_json))
+        if reference in self._given:
+            return True
+        if self._within is None:
+            moved = any(given.media_type == VALUE_MEDIA_TYPE for given in self._given)
+            self._within = _parsed(self._attempt.whole_input()) if moved else frozenset()
+        return reference in self._within
+
+
+def _parsed(value: object) -> frozenset[ArtifactRef]:
+    return frozenset(ArtifactRef.model_validate(found) for found in find_references(value))
 
 
 def _capability(attempt: Attempt) -> str:

@@ -6,14 +6,16 @@ import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ossa.api.artifact import find_references, is_reference
+from ossa.api.artifact import find_references, is_reference, value_media_type
 from ossa.api.base import JSONObject
-from ossa.api.contract import INPUT_LIMIT
+from ossa.api.contract import INPUT_LIMIT, VALUE_LIMIT
 from ossa.api.execution import Execution, Reason, TaskStatus
 from ossa.api.schema import violations
 from ossa.api.task import MAX_ITEMS
+from ossa.engine.byreference import fields_to_move, json_size
+from ossa.engine.decision import LargeField
 from ossa.engine.expressions import EvalError, Template
 from ossa.engine.revision import CompiledRevision, CompiledTask
 from ossa.engine.units import error_of, output_of
@@ -26,9 +28,10 @@ _FIELD = re.compile(r"^(?:[A-Za-z_$][\w$-]*|\[(?:\d+|'[^']*')\])(?:\.[\w$-]+|\[(
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """It can start, with this input."""
+    """It can start, with this input; what is in `large` goes by reference."""
 
     input: JSONObject
+    large: Mapping[str, LargeField] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +128,10 @@ def build_input(
     task: CompiledTask, bindings: Bindings, tasks: Mapping[str, TaskStatus], **item: object
 ) -> Start | CannotStart:
     """The input of a task or of one `item` of it, checked."""
+    value = evaluated_input(task, bindings, tasks, **item)
+    if isinstance(value, CannotStart):
+        return value
     template = task.templates.input
-    try:
-        value = template.evaluate(bindings.of(template.tasks, tasks, **item))
-    except EvalError as error:
-        return CannotStart("EvalError", str(error))
-    if not isinstance(value, dict):
-        return CannotStart("InvalidInput", "the input is not an object")
     sources = template if task.templates.items is None else (template, task.templates.items)
     if forged_references(value, sources, tasks):
         return CannotStart(
@@ -142,14 +142,43 @@ def build_input(
     broken = _input_violations(task, value)
     if broken is not None:
         return CannotStart("InvalidInput", broken)
-    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
-    if size > INPUT_LIMIT:
-        return CannotStart(
-            "InvalidInput",
-            f"the input has {size} bytes of JSON, and {INPUT_LIMIT} are the limit: pass large values as "
-            "artifacts, that is as fields of a task's output, which the SDK uploads by itself",
-        )
-    return Start(value)
+    return _split(value, by_reference=task.agent is not None)
+
+
+def evaluated_input(
+    task: CompiledTask, bindings: Bindings, tasks: Mapping[str, TaskStatus], **item: object
+) -> JSONObject | CannotStart:
+    """The input of a task or of one `item` of it, with all values in it, unchecked."""
+    template = task.templates.input
+    try:
+        value = template.evaluate(bindings.of(template.tasks, tasks, **item))
+    except EvalError as error:
+        return CannotStart("EvalError", str(error))
+    return value if isinstance(value, dict) else CannotStart("InvalidInput", "the input is not an object")
+
+
+def _split(value: JSONObject, *, by_reference: bool) -> Start | CannotStart:
+    """The input, its largest fields by reference where they have to and may be."""
+    size = json_size(value)
+    if size <= INPUT_LIMIT:
+        return Start(value)
+    what = f"the input has {size} bytes of JSON, and {INPUT_LIMIT} are the limit"
+    if not by_reference:
+        text = "pass large values as fields of a task's output, which the SDK puts by reference"
+        return CannotStart("InvalidInput", f"{what}: {text}")
+    moved = fields_to_move(value, INPUT_LIMIT)
+    if moved is None:
+        text = "small fields do not go by reference: put them together into one object or list"
+        return CannotStart("InvalidInput", f"{what}: {text}")
+    large: dict[str, LargeField] = {}
+    for name in moved:
+        body = json.dumps(value[name], ensure_ascii=False, separators=(",", ":")).encode()
+        if len(body) > VALUE_LIMIT:
+            text = f"has {len(body)} bytes of JSON, and no more than {VALUE_LIMIT} go by reference"
+            advice = "let the task that makes it return it, or a File, in a field of its own, and pass that on"
+            return CannotStart("InvalidInput", f"{prefixed('input', f'{name}: {text}')}: {advice}")
+        large[name] = LargeField(body, value_media_type(value[name]))
+    return Start({name: held for name, held in value.items() if name not in large}, large)
 
 
 def lock_names(
@@ -191,8 +220,12 @@ def forged_references(
     if not held:
         return False
     names = {name for part in (templates if isinstance(templates, tuple) else (templates,)) for name in part.tasks}
-    given = [found for name in names for found in find_references(output_of(tasks[name], None))]
-    return any(reference not in given for reference in held)
+    given = {_spelled(found) for name in names for found in find_references(output_of(tasks[name], None))}
+    return any(_spelled(reference) not in given for reference in held)
+
+
+def _spelled(reference: JSONObject) -> str:
+    return json.dumps(reference, sort_keys=True)
 
 
 def prefixed(field: str, violation: str) -> str:

@@ -24,7 +24,7 @@ from ossa.engine.ledger import Ledger
 from ossa.engine.names import approval_name, pod_name
 from ossa.engine.outcome import Failure, earliest
 from ossa.engine.snapshot import ChildView, PodView, Snapshot
-from ossa.engine.start import CannotStart
+from ossa.engine.start import CannotStart, Start
 from ossa.engine.states import TASK_TERMINAL, check_execution_transition
 from ossa.engine.units import Unit, active_units
 from ossa.engine.values import shorten
@@ -132,11 +132,16 @@ class Turn:
         """The statuses of the tasks as they are by now."""
         return self.ledger.tasks
 
-    def start_unit(self, unit: Unit, value: JSONObject, locks: tuple[str, ...]) -> None:
+    def start_unit(self, unit: Unit, start: Start, locks: tuple[str, ...]) -> None:
         """Records the next attempt of a unit, and asks for its pod."""
         identity = self._begin(unit, locks)
         request = PodRequest(
-            name=pod_name(identity), task=unit.task, attempt=identity.attempt, input=value, identity=identity
+            name=pod_name(identity),
+            task=unit.task,
+            attempt=identity.attempt,
+            input=start.input,
+            identity=identity,
+            large=start.large,
         )
         self._create.append(request)
 

@@ -17,7 +17,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from ossa.api.artifact import REFERENCE_KEY, find_references
+from ossa.api.artifact import REFERENCE_KEY, VALUE_MEDIA_TYPE, find_references
 from ossa.api.base import JSONObject, Metadata
 from ossa.api.contract import (
     ANNOTATION_IDENTITY,
@@ -57,12 +57,13 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPod:
-    """A running pod of a task: for what it writes, and which IDs it was given."""
+    """A running pod of a task: for what it writes, and which IDs it was given in its input."""
 
     writer: Writer
     name: str
     task: str
     received: frozenset[str]
+    values: frozenset[str] = frozenset()  # those of them that the operator stored, with references within
     lineage: tuple[str, ...] = ()  # UIDs of other Executions, whose artifacts it may have received
 
 
@@ -87,10 +88,10 @@ class Identities:
 
     def __init__(self, access: Access, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._access = access
-        self._callers: _Remembered[Caller] = _Remembered(REVIEW_TTL, clock)
-        self._pods: _Remembered[TaskPod] = _Remembered(POD_TTL, clock)
-        self._allowed: _Remembered[bool] = _Remembered(REVIEW_TTL, clock)
-        self._lineages: _Remembered[tuple[str, ...]] = _Remembered(REVIEW_TTL, clock)
+        self._callers: Remembered[Caller] = Remembered(REVIEW_TTL, clock)
+        self._pods: Remembered[TaskPod] = Remembered(POD_TTL, clock)
+        self._allowed: Remembered[bool] = Remembered(REVIEW_TTL, clock)
+        self._lineages: Remembered[tuple[str, ...]] = Remembered(REVIEW_TTL, clock)
 
     async def caller(self, token: str | None) -> Caller:
         """Whose token it is. Raises Unauthenticated."""
@@ -163,14 +164,30 @@ def task_pod(pod: JSONObject | None, caller: Caller) -> TaskPod:
         raise Forbidden(f"the pod {name} has finished; only a running task writes and reads artifacts")
     try:
         identity = TaskIdentity.model_validate_json(metadata.annotations[ANNOTATION_IDENTITY])
-        received = _received(metadata.annotations.get(ANNOTATION_INPUT, "{}"))
+        given = json.loads(metadata.annotations.get(ANNOTATION_INPUT, "{}"))
     except (ValidationError, ValueError) as error:
         raise Forbidden(f"the annotations {ANNOTATION_IDENTITY} and input of the pod {name} are broken") from error
     if identity.namespace != caller.namespace or not is_safe_name(identity.uid):
         raise Forbidden(f"the pod {name} says that it runs for another namespace, or for no execution")
     lineage = tuple(uid for uid in identity.lineage if is_safe_name(uid))
     writer = Writer(namespace=caller.namespace, execution_uid=identity.uid, pod_uid=caller.pod_uid)
-    return TaskPod(writer=writer, name=caller.pod_name, task=identity.task, received=received, lineage=lineage)
+    return TaskPod(
+        writer=writer,
+        name=caller.pod_name,
+        task=identity.task,
+        received=referred(given),
+        values=referred(given, media_type=VALUE_MEDIA_TYPE),
+        lineage=lineage,
+    )
+
+
+def referred(value: object, *, media_type: str | None = None) -> frozenset[str]:
+    """The IDs of the references within a JSON value: of all, or of those of one media type."""
+    return frozenset(
+        reference[REFERENCE_KEY]
+        for reference in find_references(value)
+        if isinstance(reference[REFERENCE_KEY], str) and media_type in (None, reference.get("mediaType"))
+    )
 
 
 def is_safe_name(name: str) -> bool:
@@ -178,20 +195,16 @@ def is_safe_name(name: str) -> bool:
     return _SAFE.fullmatch(name) is not None
 
 
-def _received(input_json: str) -> frozenset[str]:
-    ids = (reference[REFERENCE_KEY] for reference in find_references(json.loads(input_json)))
-    return frozenset(found for found in ids if isinstance(found, str))
-
-
 _V = TypeVar("_V")
 
 
-class _Remembered(Generic[_V]):
-    """A few values for a short while; the oldest go first."""
+class Remembered(Generic[_V]):
+    """At most `size` values for `ttl` seconds; the oldest go first."""
 
-    def __init__(self, ttl: float, clock: Callable[[], float]) -> None:
+    def __init__(self, ttl: float, clock: Callable[[], float], *, size: int = _CACHE_SIZE) -> None:
         self._ttl = ttl
         self._clock = clock
+        self._size = size
         self._values: dict[str, tuple[float, _V]] = {}
 
     def get(self, key: str) -> _V | None:
@@ -204,5 +217,5 @@ class _Remembered(Generic[_V]):
     def put(self, key: str, value: _V) -> None:
         self._values.pop(key, None)
         self._values[key] = (self._clock() + self._ttl, value)
-        while len(self._values) > _CACHE_SIZE:
+        while len(self._values) > self._size:
             del self._values[next(iter(self._values))]

@@ -9,17 +9,19 @@ Nothing is ever written over. Errors are problem objects (RFC 9457) whose `detai
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from ossa.api.artifact import ArtifactRef
-from ossa.api.contract import ARTIFACTS_PATH, EXECUTION_ARTIFACTS_PATH
-from ossa.store.access import OPERATOR, Access, Identities, TaskPod, Verb, is_safe_name
+from ossa.api.artifact import VALUE_MEDIA_TYPE, ArtifactRef
+from ossa.api.contract import ARTIFACTS_PATH, EXECUTION_ARTIFACTS_PATH, VALUE_LIMIT
+from ossa.store.access import OPERATOR, Access, Identities, Remembered, TaskPod, Verb, is_safe_name, referred
 from ossa.store.blobs import Blobs, Folder, Record
 from ossa.store.errors import BadRequest, Forbidden, NotFound, TimedOut, TooLarge, Unavailable, WrittenOver
 from ossa.store.http import InFlight, middleware
@@ -29,6 +31,8 @@ from ossa.store.signing import NONCE_SIZE, Signer, Writer, nonce_of
 CHUNK_SIZE = 1 << 20
 # A caller that sends nothing for so long has died without saying so. Seconds.
 BODY_TIMEOUT = 120.0
+# Seconds, and values, of which the service keeps what they refer to: a task reads all of it one after the other.
+VALUE_TTL, VALUES_KEPT = 60.0, 16
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+( *; *[\w-]+=(\"[^\"\\]*\"|[\w!#$&^.+-]+))*")
 # What `curl --data-binary` says when it is told nothing; nobody stores a form.
@@ -51,9 +55,11 @@ class Service:
     draining: bool = False
     in_flight: InFlight = field(default_factory=InFlight)
     _identities: Identities = field(init=False)
+    _ids: Remembered[frozenset[str]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._identities = Identities(self.access)
+        self._ids = Remembered(VALUE_TTL, time.monotonic, size=VALUES_KEPT)
         self.metrics.in_flight.set_function(lambda: len(self.in_flight))
 
     def app(self) -> web.Application:
@@ -106,6 +112,27 @@ class Service:
         _log.info("stored %d bytes of %s in %s as %s", ref.size, whose, folder.path(), ref.id)
         return web.json_response(ref.to_json(), status=201)
 
+    async def _within(self, pod: TaskPod, artifact_id: str) -> bool:
+        """Whether a value that the pod was given by reference holds a reference to the artifact."""
+        for outer in pod.values:
+            ids = self._ids.get(outer)
+            if ids is None:
+                ids = await self._ids_of(pod, outer)
+                self._ids.put(outer, ids)
+            if artifact_id in ids:
+                return True
+        return False
+
+    async def _ids_of(self, pod: TaskPod, artifact_id: str) -> frozenset[str]:
+        nonce = _nonce(artifact_id)
+        folder, found = await self._find(nonce, pod.writer.namespace, pod.writer.execution_uid, pod.lineage)
+        record = self._issued(artifact_id, folder, found)
+        # Of what a task has written anything may be said to be a value.
+        if record.pod_uid != OPERATOR or record.media_type != VALUE_MEDIA_TYPE or record.size > VALUE_LIMIT:
+            return frozenset()
+        content = b"".join([chunk async for chunk in self.blobs.read(folder, nonce)])
+        return await asyncio.to_thread(lambda: referred(json.loads(content)))
+
     async def _get(self, request: web.Request) -> web.StreamResponse:
         pod = await self._pod(request)
         artifact_id = request.match_info["id"]
@@ -113,7 +140,7 @@ class Service:
         folder, record = await self._find(nonce, pod.writer.namespace, pod.writer.execution_uid, pod.lineage)
         # Whether it exists is nobody's business who may not read it.
         mine = record is not None and record.pod_uid == pod.writer.pod_uid
-        if artifact_id not in pod.received and not mine:
+        if artifact_id not in pod.received and not mine and not await self._within(pod, artifact_id):
             raise Forbidden(
                 f"the task {pod.task!r} neither wrote the artifact {artifact_id} nor has it in its input; "
                 "pass its reference on in the workflow"

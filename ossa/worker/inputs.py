@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from ossa.api.artifact import ArtifactRef, is_reference
+from ossa.api.artifact import VALUE_MEDIA_TYPE, ArtifactRef, is_reference
 from ossa.api.base import JSONObject
 from ossa.api.paths import joined_path
 from ossa.worker.checks import problems_of
@@ -76,7 +76,8 @@ class _Opener:
             raise InvalidInput(
                 f"{joined_path(('input', *path))}: its artifact is said to be JSON, and is not: {error}"
             ) from error
-        return value, value
+        # A value that the operator put by reference is the same as if it were here.
+        return self.open(value, path) if ref.media_type == VALUE_MEDIA_TYPE else (value, value)
 
 
 def _parsed(value: JSONObject, path: tuple[str | int, ...]) -> ArtifactRef:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +15,21 @@ from aiohttp import web
 
 from controllers.creation import EPOCH_POLICY, PodCreator
 from controllers.settings import Settings
+from controllers.transfers import KEPT, PATIENCE, Transfers
 from ossa.api.agent import AgentSpec
+from ossa.api.artifact import JSON_MEDIA_TYPE, ArtifactRef
 from ossa.api.contract import TaskIdentity
 from ossa.api.workflow import WorkflowSpec
-from ossa.engine.decision import PodRequest
+from ossa.engine.decision import LargeField, PodRequest
 from ossa.engine.names import pod_name
 from ossa.engine.revision import AgentSnapshot, CompiledRevision, Revision, compile_revision
 from ossa.kube.client import ApiClient, ApiError
 from ossa.kube.config import KubeConfig
 from ossa.kube.podstore import PodStore
+from ossa.store.access import OPERATOR
+from ossa.store.client import ArtifactClient
+from ossa.store.signing import Signer
+from tests.unit.store.running import KEY, RECONCILER, running
 
 RUN = "uid-run"
 Answer = Callable[[web.Request, dict[str, Any]], Awaitable[web.Response]]
@@ -90,7 +99,7 @@ def answers(code: int, reason: str, message: str) -> Answer:
 class World:
     """A creator with its store of pods, and the server."""
 
-    def __init__(self, api: ApiClient, server: Server, store: PodStore) -> None:
+    def __init__(self, api: ApiClient, server: Server, store: PodStore, artifacts: ArtifactClient) -> None:
         settings = Settings(
             worker_image="worker:1",
             artifacts_url="http://artifacts",
@@ -102,14 +111,28 @@ class World:
         )
         self.server = server
         self.store = store
-        self.creator = PodCreator(api, settings, store, epoch=7)
+        self.woken = asyncio.Event()
+        self.creator = PodCreator(api, settings, store, Transfers(artifacts, lambda _: self.woken.set()), epoch=7)
         self.revision = revision()
 
-    def want(self, attempt: int = 1) -> str:
+    def want(self, attempt: int = 1, **large: bytes) -> str:
         identity = TaskIdentity(namespace="lab", execution="run", uid=RUN, workflow="flow", task="a", attempt=attempt)
         name = pod_name(identity)
-        self.creator.want(RUN, [PodRequest(name=name, task="a", attempt=attempt, input={"x": 1}, identity=identity)])
+        request = PodRequest(
+            name=name,
+            task="a",
+            attempt=attempt,
+            input={"x": 1},
+            identity=identity,
+            large={field: LargeField(body, JSON_MEDIA_TYPE) for field, body in large.items()},
+        )
+        self.creator.want(RUN, [request])
         return name
+
+    def input_of(self, name: str) -> dict[str, Any]:
+        """What the pod was given."""
+        found: dict[str, Any] = json.loads(self.server.pods[name]["metadata"]["annotations"]["ossa.dev/input"])
+        return found
 
     async def create(self) -> None:
         await self.creator.create(RUN, self.revision)
@@ -129,8 +152,9 @@ def revision() -> CompiledRevision:
     return compile_revision(Revision(workflow="flow", version="1", spec=tasks, agents={"worker": agent}))
 
 
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
+@asynccontextmanager
+async def served(artifacts: ArtifactClient) -> AsyncIterator[World]:
+    """A world whose API server answers until the block ends."""
     server = Server()
     runner = web.AppRunner(server.app())
     await runner.setup()
@@ -139,12 +163,25 @@ async def world() -> AsyncIterator[World]:
     host, port = runner.addresses[0][:2]
     config = KubeConfig(server=f"http://{host}:{port}", token=lambda: "token", namespace="lab")
     try:
-        async with ApiClient(config) as api:
+        async with ApiClient(config) as api, artifacts:
             store = PodStore(lambda _: None)
             store.replaced([], 1)
-            yield World(api, server, store)
+            yield World(api, server, store, artifacts)
     finally:
         await runner.cleanup()
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text(RECONCILER)
+    return path
+
+
+@pytest.fixture
+async def world(token: Path) -> AsyncIterator[World]:
+    async with served(ArtifactClient("http://127.0.0.1:9", token)) as made:
+        yield made
 
 
 async def test_a_pod_is_asked_for_once_and_waited_for(world: World) -> None:
@@ -249,3 +286,100 @@ async def test_one_that_fails_does_not_hold_up_another(world: World) -> None:
     assert len(world.server.pods) == 1
     await world.create()
     assert set(world.server.pods) == {first, second}
+
+
+async def test_what_is_too_large_is_stored_before_the_pod_is_made(tmp_path: Path, token: Path) -> None:
+    async with running(tmp_path / "data") as service, served(ArtifactClient(service.url, token)) as world:
+        name = world.want(rows=b"[1, 2, 3]", more=b"[4]")
+        await world.create()
+        given = world.input_of(name)
+        assert (set(given), given["x"]) == ({"x", "rows", "more"}, 1)
+        ref = ArtifactRef.model_validate(given["rows"])
+        assert Signer(KEY).verify(ref, namespace="lab", execution_uid=RUN, pod_uid=OPERATOR)
+        assert ref.describes(b"[1, 2, 3]")
+        assert len(service.objects()) == 4
+
+
+async def test_asked_for_again_the_pod_has_the_same_input(tmp_path: Path, token: Path) -> None:
+    async with running(tmp_path / "data") as service, served(ArtifactClient(service.url, token)) as world:
+        name = world.want(rows=b"[1]")
+        given = list[str]()
+
+        async def fails(_: web.Request, pod: dict[str, Any]) -> web.Response:
+            given.append(pod["metadata"]["annotations"]["ossa.dev/input"])
+            return refusal(500, "InternalError", "etcd is away")
+
+        world.server.next = [fails]
+        with pytest.raises(ApiError):
+            await world.create()
+        await world.create()
+        assert json.loads(given[0]) == world.input_of(name)
+        assert len(service.objects()) == 2
+
+
+async def test_many_pods_that_are_given_the_same_value_share_it(tmp_path: Path, token: Path) -> None:
+    async with running(tmp_path / "data") as service, served(ArtifactClient(service.url, token)) as world:
+        names = [world.want(attempt, rows=b"[1]") for attempt in range(1, 21)]
+        await world.create()
+        names.append(world.want(21, rows=b"[1]"))
+        await world.create()
+        assert len({json.dumps(world.input_of(name)) for name in names}) == 1
+        assert len(service.objects()) == 2
+        world.creator.forget(RUN)
+        world.want(22, rows=b"[1]")
+        await world.create()
+        assert len(service.objects()) == 4
+        for attempt in range(100, 101 + KEPT):
+            world.want(attempt, rows=str(attempt).encode())
+        await world.create()
+        world.want(1000, rows=b"[1]")
+        await world.create()
+        assert len(service.objects()) == 4 + 2 * (KEPT + 1) + 2
+
+
+async def test_while_the_artifact_service_is_away_the_pod_waits_and_others_do_not(tmp_path: Path, token: Path) -> None:
+    async with running(tmp_path / "data") as service:
+        port = service.port
+    async with served(ArtifactClient(f"http://127.0.0.1:{port}", token)) as world:
+        waits, goes = world.want(1, rows=b"[1]"), world.want(2)
+        await world.create()
+        assert set(world.server.pods) == {goes}
+        assert "has to be stored first: the artifact service at" in world.creator.held(RUN)[waits]
+        assert world.in_flight() == {waits, goes}
+        assert world.creator.pause(RUN) > 0
+        async with running(tmp_path / "data", port=port):
+            await world.create()
+        assert set(world.server.pods) == {waits, goes}
+        assert world.creator.held(RUN) == {}
+
+
+async def test_a_slow_artifact_service_holds_up_the_pod_alone(token: Path) -> None:
+    """The upload goes on meanwhile, and its end is told."""
+    answer, asked = asyncio.Event(), list[bytes]()
+    ref = {"$artifact": "A" * 43, "size": 3, "sha256": hashlib.sha256(b"[1]").hexdigest()}
+
+    async def slow(request: web.Request) -> web.Response:
+        asked.append(await request.read())
+        await answer.wait()
+        return web.json_response(ref, status=201)
+
+    app = web.Application()
+    app.router.add_put("/v1/namespaces/lab/executions/{uid}/artifacts", slow)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with served(ArtifactClient(f"http://127.0.0.1:{runner.addresses[0][1]}", token)) as world:
+            name = world.want(rows=b"[1]")
+            for _ in range(2):
+                async with asyncio.timeout(2 * PATIENCE + 1):
+                    await world.create()
+                assert "takes long" in world.creator.held(RUN)[name]
+            assert (asked, world.woken.is_set()) == ([b"[1]"], False)
+            answer.set()
+            await asyncio.wait_for(world.woken.wait(), 5)
+            await world.create()
+            assert world.input_of(name)["rows"]["$artifact"] == ref["$artifact"]
+            assert len(asked) == 1
+    finally:
+        await runner.cleanup()

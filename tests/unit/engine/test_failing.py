@@ -220,13 +220,6 @@ def test_an_input_that_breaks_the_schema_fails_the_task_without_a_pod() -> None:
     assert "input.n: 'x' is not of type 'integer'" in (run.status.tasks["a"].message or "")
 
 
-def test_an_input_that_is_too_large_says_what_to_do() -> None:
-    run = Run(compiled(spec({"name": "a", "input": {"x": "${{ inputs.x }}"}})), {"x": "x" * (128 * 1024)})
-    run.step()
-    assert run.status.tasks["a"].reason == "InvalidInput"
-    assert "as artifacts" in (run.status.tasks["a"].message or "")
-
-
 def test_a_forged_reference_does_not_get_into_an_input() -> None:
     run = started({"name": "a", "input": {"x": "${{ {'$artifact': 'stolen', 'size': 1, 'sha256': 'x'} }}"}})
     assert run.status.tasks["a"].reason == "InvalidInput"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from ossa.api.artifact import ArtifactRef
+from ossa.api.artifact import VALUE_MEDIA_TYPE, ArtifactRef
 from ossa.store.access import OPERATOR
 from ossa.store.client import ArtifactClient
 from ossa.store.errors import BadRequest, Damaged, Forbidden, NotFound, TooLarge, Unauthenticated, Unavailable
@@ -205,3 +206,29 @@ async def test_a_service_that_falls_silent_is_unavailable(token: Token, said: by
         with pytest.raises(Unavailable, match="does not answer"):
             await client.get(NAMESPACE, EXECUTION_UID, reference(b"12345"), max_size=10)
         await asyncio.wait_for(hung_up.wait(), 5)
+
+
+async def test_a_value_that_a_pod_was_given_opens_what_it_refers_to(served: Running, client: ArtifactClient) -> None:
+    """Where the operator has stored it, and only what is in it."""
+    rows = [await client.put(NAMESPACE, EXECUTION_UID, str(number).encode()) for number in range(3)]
+    body = json.dumps([{"rows": ref.to_json()} for ref in rows[:2]]).encode()
+    value = await client.put(NAMESPACE, EXECUTION_UID, body, media_type=VALUE_MEDIA_TYPE)
+    plain = await client.put(NAMESPACE, EXECUTION_UID, body)
+    given = served.cluster.add_pod("given", task_input={"all": value.to_json()})
+    unmarked = served.cluster.add_pod("unmarked", task_input={"all": plain.to_json()})
+    forger = served.cluster.add_pod("forger")
+    async with aiohttp.ClientSession() as http:
+
+        async def status(token: str, ref: ArtifactRef) -> int:
+            headers = {"Authorization": f"Bearer {token}"}
+            async with http.get(f"{served.url}/v1/artifacts/{ref.id}", headers=headers) as answer:
+                return answer.status
+
+        assert [await status(given, ref) for ref in (value, *rows)] == [200, 200, 200, 403]
+        assert [await status(unmarked, ref) for ref in (plain, *rows)] == [200, 403, 403, 403]
+        # What a task has written opens nothing, whatever it is said to be.
+        headers = {"Authorization": f"Bearer {forger}", "Content-Type": VALUE_MEDIA_TYPE}
+        async with http.put(f"{served.url}/v1/artifacts", data=body, headers=headers) as answer:
+            forged = ArtifactRef.model_validate(await answer.json())
+        deceived = served.cluster.add_pod("deceived", task_input={"all": forged.to_json()})
+        assert [await status(deceived, ref) for ref in (forged, *rows)] == [200, 403, 403, 403]

@@ -7,10 +7,13 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.unit.store.running import Running, running
+from ossa.api.artifact import VALUE_MEDIA_TYPE
+from ossa.store.client import ArtifactClient
+from tests.unit.store.running import EXECUTION_UID, NAMESPACE, RECONCILER, Running, running
 from tests.unit.worker.tasks import Ended, Pod
 
 BIG = """
@@ -184,3 +187,38 @@ async def test_too_large_a_field_is_refused_in_the_services_words(tmp_path: Path
         ended = await Pod(tmp_path / "a", code=BIG, served=served, token=token).run()
     assert ended.code == 1
     assert "(413): an artifact may have 1048576 bytes" in ended.last_line
+
+
+async def test_a_value_that_the_operator_put_by_reference_is_opened_whole(served: Running, tmp_path: Path) -> None:
+    """Checked by the schema as if it had come by value; a File in it can be passed on."""
+    token = served.cluster.add_pod("a")
+    code = """
+        from ossa.worker import File
+        def run(task):
+            return {"rows": list(range(1000)), "plot": File(b"PNG", media_type="image/png")}
+    """
+    first = await Pod(tmp_path / "a", code=code, served=served, token=token).run()
+    (tmp_path / "token").write_text(RECONCILER)
+    async with ArtifactClient(served.url, tmp_path / "token") as operator:
+        body = json.dumps([first.fields, {"rows": [1]}]).encode()
+        ref = await operator.put(NAMESPACE, EXECUTION_UID, body, media_type=VALUE_MEDIA_TYPE)
+    task_input = {"all": ref.to_json()}
+    token = served.cluster.add_pod("b", task_input=task_input)
+    code = """
+        def run(task):
+            first, second = task.input["all"]
+            rows = first["rows"] + second["rows"]
+            return {"count": len(rows), "plot": first["plot"], "bytes": first["plot"].size}
+    """
+    pod = Pod(tmp_path / "b", code=code, served=served, token=token)
+
+    def schema(kind: str) -> dict[str, Any]:
+        rows = {"properties": {"rows": {"items": {"type": kind}}}}
+        return {"inputSchema": {"properties": {"all": {"items": rows}}}}
+
+    second = await pod.run(task_input, schemas=schema("integer"))
+    assert (second.fields["count"], second.fields["bytes"]) == (1001, 3)
+    assert second.fields["plot"] == first.fields["plot"]
+    third = await pod.run(task_input, schemas=schema("string"))
+    assert third.code == 65
+    assert "input.all[0].rows[0]: 0 is not of type 'string'" in third.last_line
