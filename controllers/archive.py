@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from controllers.working import Working
-from ossa.api.artifact import ArtifactRef
+from ossa.api.artifact import ArtifactRef, value_media_type
 from ossa.api.execution import ArchivedPart, ExecutionStatus
 from ossa.engine.packing import Part, is_large, large_outputs, new_part, packed, phases_alone, unpacked, whole_tasks
 from ossa.kube.client import ApiError
@@ -67,7 +67,8 @@ class Archive:
         if not large or status.outputs is None:
             return status
         if held.outputs is None:
-            refs = await asyncio.gather(*(self._put(held, status.outputs[name]) for name in large))
+            fields = [status.outputs[name] for name in large]
+            refs = await asyncio.gather(*(self._put(held, field, value_media_type(field)) for field in fields))
             moved = {name: ref.to_json() for name, ref in zip(large, refs, strict=True)}
             held.outputs = {**status.outputs, **moved}
         return status.model_copy(update={"outputs": held.outputs})
@@ -76,11 +77,11 @@ class Archive:
         ref = await self._put(held, content)
         return ArchivedPart(id=ref.id, size=ref.size, sha256=ref.sha256)
 
-    async def _put(self, held: Working, content: object) -> ArtifactRef:
+    async def _put(self, held: Working, content: object, media_type: str = "application/json") -> ArtifactRef:
         # In a thread: a large one would keep all others waiting.
         body = await asyncio.to_thread(orjson.dumps, content)
         try:
-            return await self._artifacts.put(held.namespace, held.uid, body)
+            return await self._artifacts.put(held.namespace, held.uid, body, media_type=media_type)
         except Problem as error:
             raise ApiError(error.status, _TRY_AGAIN, f"the status cannot be written yet: {error}") from error
 

@@ -73,8 +73,7 @@ async def test_outputs_that_are_many_survive_the_reconciler(namespace: Namespace
     assert {task.attempt for name, task in ended.status.tasks.items() if name != "each"} == {1}
 
     (await namespace.ossa("download", "run", "--to", str(tmp_path))).ok()
-    (file,) = tmp_path.iterdir()
-    assert [item["n"] for item in json.loads(file.read_text())] == list(range(COUNT))
+    assert [item["n"] for item in json.loads((tmp_path / "all.json").read_text())] == list(range(COUNT))
 
 
 WRITERS, FILES, MEGABYTES = 20, 10, 10
