@@ -20,6 +20,7 @@ import ossa.cli.steer as steering
 import ossa.cli.watch as watches
 from ossa.api.approval import Verdict
 from ossa.api.contract import GROUP
+from ossa.cli.artifacts import Source
 from ossa.cli.outcome import Exit, Stop
 from ossa.cli.session import Session
 from ossa.kube.client import ApiClient
@@ -90,6 +91,13 @@ def parser() -> argparse.ArgumentParser:
 
     download = commands.add_parser("download", parents=[common], help="fetch the artifacts of an execution's outputs")
     download.add_argument("execution", metavar="EXECUTION")
+    download.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="TASK",
+        help="the output of this task instead, as JSON; repeatable",
+    )
     download.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="folder to write to (default: here)")
     download.add_argument(
         "--as-service-account",
@@ -138,8 +146,10 @@ async def dispatch(options: argparse.Namespace) -> Exit:
         if options.command == "watch":
             return await watches.watch(session, options.execution, longest=options.timeout, as_json=as_json)
         if options.command == "download":
-            source = downloads.Source(options.system_namespace, options.as_service_account)
-            await downloads.download(session, options.execution, to=options.to, source=source, as_json=as_json)
+            source = Source(options.system_namespace, options.as_service_account)
+            await downloads.download(
+                session, options.execution, to=options.to, source=source, tasks=options.task, as_json=as_json
+            )
             return Exit.OK
         if options.command == "approvals":
             await people.approvals(session, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`ossa download`: fetches what an Execution's outputs refer to from the artifact service."""
+"""`ossa download`: what an Execution's outputs refer to, or outputs of its tasks, as files."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import json
 import mimetypes
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from ossa.api.artifact import ArtifactRef, is_reference
-from ossa.api.contract import ARTIFACTS_AUDIENCE, EXECUTION_ARTIFACTS_PATH
-from ossa.api.problem import problem_detail
+from ossa.api.artifact import VALUE_MEDIA_TYPE, ArtifactRef, is_reference
+from ossa.api.base import JSONObject
+from ossa.api.execution import ArchivedPart, ArchiveStatus, Execution, ExecutionStatus
+from ossa.cli.artifacts import Reader, Source
 from ossa.cli.outcome import Stop
 from ossa.cli.session import Session, get_execution
-from ossa.kube.errors import ApiError
-from ossa.kube.paths import core
+from ossa.engine.packing import unpacked
+from ossa.engine.units import output_of
 
-TOKEN_SECONDS = 600
 # What the platform's own agents write, independent of the mime tables of the machine.
 EXTENSIONS = {
     "application/json": ".json",
+    VALUE_MEDIA_TYPE: ".json",
     "text/markdown": ".md",
     "image/png": ".png",
     "text/plain": ".txt",
@@ -33,12 +34,8 @@ EXTENSIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the artifact service is, and as whom it is read."""
-
-    system_namespace: str
-    service_account: str
+# A file's name, its content, and what `-o json` tells of it besides its path.
+File = tuple[str, bytes, JSONObject]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +46,66 @@ class Found:
     ref: ArtifactRef
 
 
-async def download(session: Session, name: str, *, to: Path, source: Source, as_json: bool) -> None:
-    """Write every artifact of the outputs to a file in `to`, and print the paths.
+async def download(  # noqa: PLR0913 - all by name
+    session: Session, name: str, *, to: Path, source: Source, tasks: Sequence[str], as_json: bool
+) -> None:
+    """Write every artifact of the outputs, or the outputs of `tasks`, to files in `to`, and print the paths.
 
     Raises Stop where there are no outputs, the service refuses, or the content is not what was promised.
     """
     execution = await get_execution(session, name)
-    outputs = execution.status.outputs
+    reader = Reader(session, source, execution.metadata.uid)
+    files = _task_files(reader, execution, tasks) if tasks else _artifact_files(reader, execution)
+    written = []
+    async for file_name, content, about in files:
+        target = str(_write(to / file_name, content))
+        written.append({"path": target, **about})
+        if not as_json:
+            print(target, flush=True)
+    if as_json:
+        print(json.dumps(written, indent=2))
+    elif not written:
+        print(f"The outputs of '{name}' refer to no artifacts; they are all in its status.")
+
+
+async def _artifact_files(reader: Reader, execution: Execution) -> AsyncIterator[File]:
+    name, outputs = execution.metadata.name, execution.status.outputs
     if outputs is None:
         raise Stop(
             f"Execution '{name}' has no outputs: it is {execution.status.phase}. They are there once it is "
             f"Completed: ossa watch {name}"
         )
     found = list(references(outputs))
-    if not found and not as_json:
-        print(f"The outputs of '{name}' refer to no artifacts; they are all in its status.")
-    token = await _token(session, source.service_account) if found else ""
-    written = []
     for file_name, item in zip(file_names(found), found, strict=True):
-        artifacts = EXECUTION_ARTIFACTS_PATH.format(namespace=session.namespace, uid=execution.metadata.uid)
-        content = await _fetch(session, f"{artifacts}/{item.ref.id}", token=token, source=source)
-        _check(content, item)
-        target = _write(to / file_name, content)
-        written.append({"path": str(target), "output": ".".join(item.keys), **item.ref.to_json()})
-        if not as_json:
-            print(target, flush=True)
-    if as_json:
-        print(json.dumps(written, indent=2))
+        key = ".".join(item.keys)
+        yield file_name, await reader.read(item.ref, f"outputs.{key}"), {"output": key, **item.ref.to_json()}
+
+
+async def _task_files(reader: Reader, execution: Execution, names: Sequence[str]) -> AsyncIterator[File]:
+    """The output of each task as JSON; of a forEach the list of its items' outputs."""
+    tasks = execution.status.tasks
+    for name in names:
+        if name not in tasks:
+            raise Stop(f"There is no task '{name}' in Execution '{execution.metadata.name}': it has {', '.join(tasks)}")
+        if tasks[name].phase != "Completed":
+            raise Stop(f"Task '{name}' has no output: it is {tasks[name].phase}")
+    status = await _whole(reader, execution.status)
+    for name in names:
+        content = json.dumps(output_of(status.tasks[name], None), indent=2, ensure_ascii=False)
+        yield f"{name}.json", content.encode(), {"task": name}
+
+
+async def _whole(reader: Reader, status: ExecutionStatus) -> ExecutionStatus:
+    """The status with what of it lies in the artifact service."""
+
+    async def read(part: ArchivedPart) -> JSONObject:
+        ref = ArtifactRef(id=part.id, size=part.size, sha256=part.sha256)
+        content: JSONObject = json.loads(await reader.read(ref, "status.archive"))
+        return content
+
+    archive = status.archive or ArchiveStatus()
+    contents = [await read(part) for part in archive.outputs]
+    return unpacked(status, contents, await read(archive.tasks) if archive.tasks is not None else None)
 
 
 def references(value: Any, keys: tuple[str, ...] = ()) -> Iterator[Found]:
@@ -119,50 +149,6 @@ def _file_name(keys: tuple[str, ...], ref: ArtifactRef) -> str:
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(keys)).strip(".") or "output"
     media_type = ref.media_type.partition(";")[0].strip().lower()
     return stem + (EXTENSIONS.get(media_type) or mimetypes.guess_extension(media_type) or ".bin")
-
-
-async def _token(session: Session, service_account: str) -> str:
-    """A short-lived token of the service account that is good for the artifact service alone."""
-    path = core("serviceaccounts", session.namespace, service_account, "token")
-    body = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenRequest",
-        "spec": {"audiences": [ARTIFACTS_AUDIENCE], "expirationSeconds": TOKEN_SECONDS},
-    }
-    try:
-        answer = await session.api.post(path, body)
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        raise Stop(
-            f"Service account '{service_account}' was not found in namespace '{session.namespace}'. Make one "
-            f"that has the ClusterRole ossa-view (as manifests/samples/30-report-reader.yaml does), or name "
-            f"another with --as-service-account"
-        ) from error
-    return str(answer["status"]["token"])
-
-
-async def _fetch(session: Session, path: str, *, token: str, source: Source) -> bytes:
-    service = core("services", source.system_namespace, "http:ossa-artifacts:8080", "proxy") + path
-    try:
-        # The proxy keeps the Authorization header to itself, so the token travels in one of its own.
-        return b"".join([part async for part in session.api.stream(service, headers={"X-Ossa-Token": token})])
-    except ApiError as error:
-        advice = ""
-        if error.status == 403:
-            advice = f". Service account '{source.service_account}' needs the ClusterRole ossa-view"
-        if error.status in (404, 503):
-            advice = f". Is the artifact service up? kubectl -n {source.system_namespace} get pods"
-        words = problem_detail(error.message).rstrip(".")
-        raise Stop(f"The artifact service did not give the artifact ({error.status}): {words}{advice}") from error
-
-
-def _check(content: bytes, item: Found) -> None:
-    if not item.ref.describes(content):
-        raise Stop(
-            f"outputs.{'.'.join(item.keys)}: the size or digest of what the artifact service gave is not that of the "
-            f"reference; it was not written"
-        )
 
 
 def _write(target: Path, content: bytes) -> Path:

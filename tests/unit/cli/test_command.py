@@ -315,6 +315,24 @@ async def test_download_writes_the_artifacts(terminal: Terminal, tmp_path: Path)
     assert terminal.cluster.tokens == ["a-token"]
 
 
+async def test_download_of_the_output_of_a_task(terminal: Terminal, tmp_path: Path) -> None:
+    """Where the outputs are many, the status says only where they lie."""
+    content = json.dumps({"each": {"0": {"n": 0}, "2": {"n": 2}}}).encode()
+    part = {"id": "abc", "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    each = {"phase": "Completed", "items": {"total": 3, "started": 3, "completed": 2, "outputs": []}}
+    status = {"phase": "Running", "tasks": {"each": each, "next": {"phase": "Running"}}, "archive": {"outputs": [part]}}
+    terminal.cluster.executions["x1"] = {**COMPLETED, "status": status}
+    terminal.cluster.content = content
+    ended = await terminal.ossa("download", "x1", "--task", "each", "--to", str(tmp_path), "-o", "json")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out) == [{"path": f"{tmp_path}/each.json", "task": "each"}]
+    assert json.loads((tmp_path / "each.json").read_text()) == [{"n": 0}, None, {"n": 2}]
+    for task, words in (("next", "has no output: it is Running"), ("nix", "There is no task 'nix'")):
+        ended = await terminal.ossa("download", "x1", "--task", task)
+        assert ended.code == 4
+        assert words in ended.err
+
+
 def damaged(cluster: Cluster) -> None:
     cluster.content = b"something else"
 
