@@ -83,15 +83,15 @@ class Advance:
         turn, task = self._turn, self._turn.tasks[name]
         if task.phase in TASK_TERMINAL:
             return False
-        if task.phase != "Pending":
-            return True
         if any(turn.tasks[parent].phase not in TASK_TERMINAL for parent in self._graph.parents[name]):
             return False
         for parent in sorted(self._graph.needs[name]):
             why = self._unmet(parent)
             if why is not None:
-                turn.ledger.skip(name, f"task {parent!r}, on which it depends, {why}")
+                self._drop(name, f"task {parent!r}, on which it depends, {why}")
                 return False
+        if task.phase != "Pending":
+            return True
         compiled = self._revision.tasks[name]
         match check_condition(compiled, self._bindings, turn.tasks):
             case Skip(message):
@@ -101,6 +101,23 @@ class Advance:
                 self._fail(Unit(name), failure)
                 return False
         return compiled.spec.for_each is None or self._expand(name)
+
+    def _drop(self, name: str, why: str) -> None:
+        """Ends a task whose dependency has not ended as it must, once nothing of it runs.
+
+        It may have been started by a reconciler that died before it wrote how the dependency ended, which then ended in
+        another way.
+        """
+        turn, task = self._turn, self._turn.tasks[name]
+        if task.phase == "Pending":
+            turn.ledger.skip(name, why)
+            return
+        active = task.items.active if task.items is not None else {}
+        if any(item.phase == "Running" for item in active.values()) or (task.phase == "Running" and task.items is None):
+            return
+        for index, item in active.items():
+            self._fail(Unit(name, int(index)), CannotStart(item.reason or "PodLost", f"it is not tried again: {why}"))
+        self._fail(Unit(name), CannotStart(task.reason or "PodLost", f"it is not tried again: {why}"))
 
     def _unmet(self, parent: str) -> str | None:
         task, spec = self._turn.tasks[parent], self._revision.tasks[parent].spec

@@ -158,6 +158,8 @@ def _try_again(turn: Turn, revision: CompiledRevision) -> bool:
         return False
     if any(turn.tasks[name].phase != "Pending" for name in revision.final.order):
         return False  # `finally` has begun: it is over
+    if turn.snapshot.execution.spec.cancel:
+        return False  # it had ended by itself when it was looked at
     at = turn.now + pause(policy.backoff, attempt, f"{turn.snapshot.execution.metadata.uid}/{attempt}")
     turn.set(phase="Failed")
     turn.set(

@@ -157,3 +157,36 @@ def test_the_last_attempt_of_the_execution_ends_it() -> None:
     assert run.phase() == "Failed"
     assert {held.type: held.status for held in run.status.conditions} == {"Finished": "True", "Succeeded": "False"}
     assert run.step().create == ()
+
+
+def second_round() -> Run:
+    """`first` was skipped in the first attempt of the Execution, and runs in the second; an item of `each` failed."""
+    first = {"name": "first", "when": "${{ execution.attempt > 1 }}", "defaultOutput": {"n": 1}}
+    each = {"name": "each", "forEach": {"range": {"count": 3}, "parallelism": 1}, "dependsOn": ["first"]}
+    run = Run(compiled(spec(first, each, retry={"maxAttempts": 2, "backoff": NO_JITTER}, failFast=False)))
+    run.step()
+    run.succeed("each[0]")
+    run.fail("each[1]")
+    assert (run.phase(), run.phases()) == ("Retrying", {"first": "Skipped", "each": "Failed"})
+    run.later(seconds=2)
+    assert [request.task for request in run.step().create] == ["first"]
+    assert run.phases() == {"first": "Running", "each": "Running"}
+    return run
+
+
+def test_items_are_not_tried_again_before_a_dependency_that_runs_this_time_has_ended() -> None:
+    run = second_round()
+    assert [request.identity.index for request in run.succeed("first").create] == [1]
+    run.succeed("each[1]")
+    run.succeed("each[2]")
+    assert run.phase() == "Completed"
+
+
+def test_items_are_not_tried_again_where_a_dependency_fails_this_time() -> None:
+    run = second_round()
+    assert run.fail("first").create == ()
+    assert (run.phase(), run.phases()) == ("Failed", {"first": "Failed", "each": "Failed"})
+    items = run.status.tasks["each"].items
+    assert items is not None
+    assert (items.failed, items.active) == ("1", {})
+    assert run.status.tasks["each"].message == "it is not tried again: task 'first', on which it depends, failed"

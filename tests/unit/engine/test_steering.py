@@ -120,6 +120,16 @@ def test_between_two_attempts() -> None:
     assert run.phase() == "Failed"
 
 
+def test_one_that_is_cancelled_when_all_has_failed_is_not_tried_again() -> None:
+    run = started({"name": "a"}, retry={"maxAttempts": 3})
+    run.pod("a", phase="Failed", exit_code=9, terminated_reason="Error")
+    run.change(log_tails={run.pod_of("a"): ""})
+    run.steer(cancel=True)
+    assert run.phase() == "Failed"
+    assert run.status.error is not None
+    assert (run.status.error.task, run.status.error.exit_code) == ("a", 9)
+
+
 # --- time ---------------------------------------------------------------------------------------------------------
 
 

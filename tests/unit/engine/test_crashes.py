@@ -1,0 +1,48 @@
+"""What a reconciler had started and not written when it died, where what it was started for is to be done again."""
+
+from __future__ import annotations
+
+from tests.unit.engine.world import Run, compiled, spec
+
+
+def started_too_soon() -> Run:
+    """`b` runs, and nobody knows any more that `a`, on which it depends, was Completed."""
+    run = Run(compiled(spec({"name": "a"}, {"name": "b", "dependsOn": ["a"]}, failFast=False)))
+    run.step()
+    run.succeed("a")
+    run.lose("a")
+    run.crash()
+    assert [(request.task, request.attempt) for request in run.step().create] == [("a", 2)]
+    assert run.phases() == {"a": "Running", "b": "Running"}
+    return run
+
+
+def test_a_lost_task_is_not_started_again_before_its_dependency_has_ended() -> None:
+    run = started_too_soon()
+    run.lose("b")
+    assert run.step().create == ()
+    assert run.phases() == {"a": "Running", "b": "Retrying"}
+    assert [(request.task, request.attempt) for request in run.succeed("a").create] == [("b", 2)]
+    run.succeed("b")
+    assert run.phase() == "Completed"
+
+
+def test_a_lost_task_fails_where_its_dependency_fails_now() -> None:
+    run = started_too_soon()
+    run.lose("b")
+    assert run.fail("a").create == ()
+    assert run.phases() == {"a": "Failed", "b": "Failed"}
+    task = run.status.tasks["b"]
+    assert (task.reason, task.message) == (
+        "PodLost",
+        "it is not tried again: task 'a', on which it depends, failed",
+    )
+    assert run.phase() == "Failed"
+
+
+def test_a_task_that_runs_may_end_where_its_dependency_fails_now() -> None:
+    run = started_too_soon()
+    assert run.fail("a").delete == ()
+    assert run.phases() == {"a": "Failed", "b": "Running"}
+    run.succeed("b")
+    assert (run.phases()["b"], run.phase()) == ("Completed", "Failed")
