@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -27,6 +28,10 @@ class Careless(Cluster):
             self._run(collection, item)
 
 
+def said(cluster: Cluster) -> list[str]:
+    return [event["reason"] for event in cluster.of(paths.core("events", "lab"))]
+
+
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
 async def test_a_conflict_leaves_no_event_unsaid(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     writes = 0
@@ -47,7 +52,9 @@ async def test_a_conflict_leaves_no_event_unsaid(number: int, monkeypatch: pytes
             await cluster.prepare(api)
         async with reconciler(config):
             await until_ended(cluster)
+            async with asyncio.timeout(10):
+                while "Completed" not in said(cluster):  # noqa: ASYNC110 - the end is said once it is written
+                    await asyncio.sleep(0.005)
     assert writes >= 3
     assert cluster.status().tasks["left"].attempt == 2
-    said = [event["reason"] for event in cluster.of(paths.core("events", "lab"))]
-    assert sorted(said) == ["Completed", "Started", "TaskRestarted"]
+    assert sorted(said(cluster)) == ["Completed", "Started", "TaskRestarted"]
