@@ -91,7 +91,23 @@ def ensure(job: Job, daemon: Daemon, ready: Callable[[], bool], seconds: float =
     return fresh
 
 
-def _launch(daemon: Daemon, log: Path) -> None:
+def restart(name: str, number: signal.Signals) -> None:
+    """End a daemon that runs by a signal, and start it again as it was: for tests of what then becomes of others."""
+    pid, record = running(name), _record(name)
+    if not pid:
+        raise Failure(f"{name} does not run")
+    command = tuple(Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0"))
+    variables = Path(f"/proc/{pid}/environ").read_text().rstrip("\0").split("\0")
+    environment = dict(variable.split("=", 1) for variable in variables)
+    os.kill(pid, number)
+    deadline = time.monotonic() + 5
+    while running(name) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    machine.kill_and_wait({pid})
+    _launch(Daemon(name, command), paths.LOGS / f"{name}.log", env=environment, fingerprint=record["fingerprint"])
+
+
+def _launch(daemon: Daemon, log: Path, *, env: dict[str, str] | None = None, fingerprint: str = "") -> None:
     if log.is_file() and log.stat().st_size > 50 << 20:
         log.replace(log.with_suffix(".log.1"))
     with log.open("a") as output:
@@ -102,9 +118,9 @@ def _launch(daemon: Daemon, log: Path) -> None:
             stderr=output,
             start_new_session=True,
             cwd="/",
-            env={**os.environ, machine.MARK: str(paths.DEV)},
+            env=env or {**os.environ, machine.MARK: str(paths.DEV)},
         )
-    record = {"pid": str(child.pid), "started": _started(child.pid), "fingerprint": daemon.fingerprint()}
+    record = {"pid": str(child.pid), "started": _started(child.pid), "fingerprint": fingerprint or daemon.fingerprint()}
     paths.write(PIDS / f"{daemon.name}.json", json.dumps(record))
 
 

@@ -95,27 +95,27 @@ async def remove_leftovers(api: ApiClient) -> None:
     await remove_node(api)
 
 
-async def remove_node(api: ApiClient) -> None:
+async def remove_node(api: ApiClient, name: str = NODE) -> None:
     """The Node object and its Lease."""
-    for path in (paths.core("nodes", name=NODE), f"{LEASES}/{NODE}"):
+    for path in (paths.core("nodes", name=name), f"{LEASES}/{name}"):
         try:
             await api.delete(path)
         except NotFound:
             continue
 
 
-async def until_node_is_ready(api: ApiClient) -> None:
+async def until_node_is_ready(api: ApiClient, name: str = NODE) -> None:
     """The fake node is born with the taint not-ready, which the node controller takes off."""
     began = time.monotonic()
     while time.monotonic() - began < 60:
         try:
-            node = await api.get(paths.core("nodes", name=NODE))
+            node = await api.get(paths.core("nodes", name=name))
         except NotFound:
             node = {"spec": {"taints": [{"key": "node.kubernetes.io/absent"}]}}
         if not any(taint["key"].startswith("node.kubernetes.io/") for taint in node["spec"].get("taints") or []):
             return
         await asyncio.sleep(0.1)
-    raise BenchError("the fake node does not become ready: does the controller-manager run?")
+    raise BenchError(f"the fake node {name} does not become ready: does the controller-manager run?")
 
 
 @asynccontextmanager

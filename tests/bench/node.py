@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from ossa.kube import paths
@@ -27,7 +29,7 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 TRIES = 5
 
 
-def node_object() -> JSONObject:
+def node_object(name: str = NODE, labels: Mapping[str, str] = MappingProxyType({})) -> JSONObject:
     """Ready from its birth, and tainted, so that nothing else lands on it."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     room = {"cpu": "1000", "memory": "1Ti", "pods": "100000", "ephemeral-storage": "1Ti"}
@@ -35,14 +37,14 @@ def node_object() -> JSONObject:
         "type": "Ready",
         "status": "True",
         "reason": "Fake",
-        "message": "a benchmark's",
+        "message": "a test's",
         "lastHeartbeatTime": now,
         "lastTransitionTime": now,
     }
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux"}},
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", **labels}},
         "spec": {"taints": [{"key": TAINT, "value": "true", "effect": "NoSchedule"}]},
         "status": {"capacity": room, "allocatable": room, "conditions": [ready], "nodeInfo": _node_info()},
     }

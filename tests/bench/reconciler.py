@@ -67,7 +67,7 @@ async def reconciler(environment: Mapping[str, str], *, keep_pods: float) -> Asy
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     log = FOLDER / "reconciler.log"
-    metrics_port, liveness_port = _free_port(), _free_port()
+    metrics_port, liveness_port = free_port(), free_port()
     env = {
         **environment,
         "OSSA_KEEP_COMPLETED_PODS": str(keep_pods),
@@ -104,7 +104,8 @@ def _tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-5:])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

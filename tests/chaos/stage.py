@@ -1,0 +1,26 @@
+"""What a run leaves, taken away: at its end, and at the beginning of the next one where it was killed."""
+
+from __future__ import annotations
+
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, ApiError, NotFound
+from tests.bench.cluster import LABEL, remove_node
+from tests.chaos.workloads import NODES
+
+
+async def take_pods_away(api: ApiClient, namespace: str) -> None:
+    """All pods of a namespace, at once: no kubelet is there to end them."""
+    try:
+        await api.delete(paths.core("pods", namespace), {"gracePeriodSeconds": "0"})
+    except ApiError as error:
+        if not isinstance(error, NotFound) and not error.transient:
+            raise
+
+
+async def remove_remains(api: ApiClient) -> None:
+    """Pods and nodes of an earlier run; its namespace and the reconciler's scale are then taken back as a bench's."""
+    found = await api.get(paths.core("namespaces"), {"labelSelector": LABEL})
+    for item in found["items"]:
+        await take_pods_away(api, item["metadata"]["name"])
+    for name in NODES:
+        await remove_node(api, name)
