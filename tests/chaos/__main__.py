@@ -1,8 +1,8 @@
 """Runs executions while all that they stand on fails at random moments, and checks what became of them.
 
 Runs two reconcilers of the checkout, in place of those in the cluster of `make up`, each behind a proxy that answers
-wrongly, on pods that two fake nodes play. The same seed gives the same plan of load and faults; the moments at which they
-meet differ. Exit code 0: nothing was found; 1: something was; 2: it could not run.
+wrongly, on pods that two fake nodes play. The same seed gives the same plan of load and faults; the moments at which
+they meet differ. Exit code 0: nothing was found; 1: something was; 2: it could not run.
 """
 
 from __future__ import annotations

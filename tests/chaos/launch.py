@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 SIZE = struct.calcsize("d")
+real_datetime = module.datetime
 
 
 def put(file: Path, seconds: float) -> None:
@@ -31,7 +32,7 @@ def install(file: Path) -> None:
     """Replaces the clocks of this process. What has taken them by name before keeps the old ones."""
     with file.open("rb") as opened:
         held = mmap.mmap(opened.fileno(), SIZE, access=mmap.ACCESS_READ)
-    real_time, real_datetime = time.time, module.datetime
+    real_time = time.time
 
     def offset() -> float:
         value: float = struct.unpack_from("d", held)[0]
@@ -46,7 +47,7 @@ def install(file: Path) -> None:
         def __subclasscheck__(cls, subclass: type) -> bool:
             return issubclass(subclass, real_datetime)
 
-    class Stepped(real_datetime, metaclass=Anything):
+    class Stepped(module.datetime, metaclass=Anything):
         """Its `now` looks at the stepped clock; all else is as it was, and gives the real class."""
 
         def __new__(cls, *args: Any, **kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ossa.api.contract import API_VERSION
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, Conflict, NotFound
 from ossa.kube.config import load_config
@@ -78,7 +79,7 @@ class Chaos:
         spec: JSONObject = {"workflow": launch.workflow, "inputs": launch.inputs}
         if steering.suspend_at == 0.0:
             spec["suspend"] = True
-        body = {"apiVersion": workloads.API_VERSION, "kind": "Execution", "metadata": {"name": launch.name}}
+        body = {"apiVersion": API_VERSION, "kind": "Execution", "metadata": {"name": launch.name}}
         self.launched[launch.name] = spec
         await insist(lambda: self.cluster.admin.post(paths.ossa("executions", self.namespace), {**body, "spec": spec}))
         if steering.resume_at is not None or steering.cancel_at is not None:
@@ -158,7 +159,7 @@ class Chaos:
 
 async def _until(condition: Callable[[], bool], moment: float) -> None:
     """Until it is so, or a moment of the monotonic clock has come."""
-    while not condition() and time.monotonic() < moment:
+    while not condition() and time.monotonic() < moment:  # noqa: ASYNC110 - many things change what is asked
         await asyncio.sleep(0.2)
 
 
