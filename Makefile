@@ -10,7 +10,7 @@ E2E_WORKERS ?= 6
 
 include hack/cluster.mk
 
-.PHONY: help venv lock demo dev test unit e2e bench lint format crds clean
+.PHONY: help venv lock demo dev test unit e2e bench chaos lint format crds clean
 
 help: ## this list
 	@grep -hE '^[a-z][a-z ]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -31,7 +31,7 @@ demo: up cli ## the data pipeline on real pods, from a bare machine to its repor
 dev: up venv ## run the reconciler from the checkout against the cluster
 	@$(BIN)/python -m hack.dev
 
-test: up venv ## all tests: unit, then end to end on the cluster of `make up`
+test: up venv ## all tests: unit, then end to end and with faults on the cluster of `make up`
 	@$(PYTHON) hack/test.py
 
 unit: venv ## tests of pure code and of single processes
@@ -43,6 +43,9 @@ e2e: up venv ## tests on real pods
 
 bench: up venv ## how fast the engine is, e.g. ONLY=300 ARGS="-o json" (ARGS=--help says more)
 	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+chaos: up venv ## faults at random moments, e.g. DURATION=10m SEED=7 ARGS="-o json" (ARGS=--help says more)
+	@$(BIN)/python -m tests.chaos $(if $(DURATION),--duration $(DURATION)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: venv ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .

@@ -1,7 +1,8 @@
-"""`make test`: unit tests, then end-to-end tests on the cluster of `make up`, and one summary of both."""
+"""`make test`: unit tests, then end-to-end and fault tests on the cluster of `make up`, and one summary of all."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ REPO = Path(__file__).resolve().parents[1]
 RESULTS = REPO / ".dev" / "test"
 # The two run one after the other: end-to-end tests wait for pods, and unit tests would take the cores from them.
 SUITES = ("unit", "e2e")
+# Long enough for each kind of fault, also for a node of which Kubernetes waits a minute to hear.
+CHAOS, CHAOS_DURATION = "chaos", "3m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,30 @@ def run(suite: str) -> Result:
     return Result(suite, counts["tests"] - failed - skipped, failed, skipped, seconds, code)
 
 
+def seed() -> int:
+    """Another one for each commit; the same for the same, so that a finding can be looked for again."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPO, capture_output=True, text=True, check=False).stdout
+    return int(commit.strip() or "1", 16) % 1_000_000
+
+
+def run_chaos() -> Result:
+    """Faults at random moments: an Execution that came to what it must counts as passed, a finding as failed."""
+    report = REPO / ".dev" / "chaos" / "report.json"
+    report.unlink(missing_ok=True)
+    began = time.monotonic()
+    asked = [f"DURATION={CHAOS_DURATION}", f"SEED={seed()}"]
+    code = subprocess.run(["make", "--no-print-directory", CHAOS, *asked], cwd=REPO, check=False).returncode
+    seconds = time.monotonic() - began
+    if not report.is_file():
+        return Result(CHAOS, 0, 1, 0, seconds, code or 1)
+    told = json.loads(report.read_text())
+    return Result(CHAOS, max(0, told["executions"] - len(told["findings"])), len(told["findings"]), 0, seconds, code)
+
+
 def main() -> int:
     """0 where every suite ended well and ran something."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    results = [run(suite) for suite in SUITES]
+    results = [*(run(suite) for suite in SUITES), run_chaos()]
     print(f"\n{'suite':<8}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
     for held in results:
         print(f"{held.suite:<8}{held.passed:>8}{held.failed:>8}{held.skipped:>9}{held.seconds:>9.0f}")
