@@ -10,11 +10,12 @@ from ossa.api.execution import AttemptStatus, TaskStatus
 from ossa.engine.clock import from_text
 from ossa.engine.graph import Graph
 from ossa.engine.observe import adopt_unit, end_groups, is_failing, is_handled, observe
+from ossa.engine.retrying import is_over, pause
 from ossa.engine.revision import CompiledRevision
 from ossa.engine.start import Bindings, CannotStart, Skip, Start, build_input, check_condition, items_of, lock_names
 from ossa.engine.states import TASK_TERMINAL
 from ossa.engine.turn import Turn
-from ossa.engine.units import Unit, held_locks
+from ossa.engine.units import Unit, held_locks, made_attempts
 
 # How deep workflows may run workflows.
 MAX_NESTED = 8
@@ -157,7 +158,7 @@ class Advance:
                     yield built
 
     def _single(self, name: str, task: TaskStatus) -> Iterator[tuple[Unit, JSONObject]]:
-        if task.phase == "Pending" or (task.phase == "Retrying" and self._is_due(task)):
+        if task.phase == "Pending" or (task.phase == "Retrying" and self._is_due(name, task)):
             yield Unit(name), {}
 
     def _items(self, name: str, task: TaskStatus) -> Iterator[tuple[Unit, JSONObject]]:
@@ -170,7 +171,9 @@ class Advance:
                 if item.phase == "Retrying":
                     self._give_up(Unit(name, int(index)), item)
             return
-        due = [int(index) for index, item in items.active.items() if item.phase == "Retrying" and self._is_due(item)]
+        due = [
+            int(index) for index, item in items.active.items() if item.phase == "Retrying" and self._is_due(name, item)
+        ]
         running = sum(item.phase == "Running" for item in items.active.values())
         # Those that wait to be tried again keep their place: items start in order, and few are out at once.
         room = max(0, spec.for_each.parallelism - len(items.active))
@@ -189,11 +192,12 @@ class Advance:
         failure = CannotStart(item.reason or "PodLost", message)
         self._turn.fail_unit(unit, failure, handled=is_handled(self._revision, unit.task))
 
-    def _is_due(self, status: AttemptStatus) -> bool:
-        if status.retry_at is None:
+    def _is_due(self, name: str, status: AttemptStatus) -> bool:
+        policy = self._revision.tasks[name].spec.retry
+        if status.retry_at is None or policy is None:
             return True
-        at = from_text(status.retry_at)
-        if at > self._turn.now:
+        at, length = from_text(status.retry_at), pause(policy.backoff, made_attempts(status), status.pod or "")
+        if not is_over(at, length, self._turn.now):
             self._turn.wake(at)
             return False
         return True

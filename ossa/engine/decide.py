@@ -16,9 +16,10 @@ from ossa.engine.advance import advance
 from ossa.engine.asking import judge_approvals
 from ossa.engine.clock import duration_text, from_text, parse_duration
 from ossa.engine.decision import Announcement, ChildChange, ChildRequest, Decision, PodRequest
-from ossa.engine.finish import reset_for_retry, settle, stop, stop_if_asked
+from ossa.engine.finish import pause_of, reset_for_retry, settle, stop, stop_if_asked
 from ossa.engine.names import pod_name
 from ossa.engine.observe import MAX_LOST, adopt, observe
+from ossa.engine.retrying import is_over
 from ossa.engine.revision import CompiledRevision
 from ossa.engine.snapshot import Snapshot
 from ossa.engine.start import Bindings, CannotStart, prefixed
@@ -202,8 +203,8 @@ def _pause_or_resume(turn: Turn, *, suspended: bool) -> None:
 
 def _retrying(turn: Turn, revision: CompiledRevision) -> None:
     spec = turn.snapshot.execution.spec
-    at = turn.get("retry_at")
-    if not spec.cancel and at is not None and turn.now < from_text(at):
+    at, length = turn.get("retry_at"), pause_of(turn, revision)
+    if not spec.cancel and at is not None and not is_over(from_text(at), length, turn.now):
         turn.wake(from_text(at))
         return
     if not spec.cancel:

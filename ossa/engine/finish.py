@@ -151,6 +151,14 @@ def _outputs_hint(message: str, turn: Turn, tasks: frozenset[str]) -> str:
     return f"{message}; task {name!r} was skipped and has no output: ask has(tasks[{name!r}].output.FIELD) first"
 
 
+def pause_of(turn: Turn, revision: CompiledRevision) -> timedelta:
+    """How long the pause is after the current attempt of the Execution."""
+    policy, attempt = revision.revision.spec.retry, turn.get("attempt")
+    if policy is None:
+        return timedelta()
+    return pause(policy.backoff, attempt, f"{turn.snapshot.execution.metadata.uid}/{attempt}")
+
+
 def _try_again(turn: Turn, revision: CompiledRevision) -> bool:
     """Takes a failed Execution to Retrying, where its workflow allows another attempt."""
     policy, attempt, error = revision.revision.spec.retry, turn.get("attempt"), turn.get("error")
@@ -160,7 +168,7 @@ def _try_again(turn: Turn, revision: CompiledRevision) -> bool:
         return False  # `finally` has begun: it is over
     if turn.snapshot.execution.spec.cancel:
         return False  # it had ended by itself when it was looked at
-    at = turn.now + pause(policy.backoff, attempt, f"{turn.snapshot.execution.metadata.uid}/{attempt}")
+    at = turn.now + pause_of(turn, revision)
     turn.set(phase="Failed")
     turn.set(
         phase="Retrying",

@@ -16,7 +16,7 @@ from ossa.engine.snapshot import ChildView, PodView
 from ossa.engine.start import Bindings, CannotStart, evaluated_input, items_of
 from ossa.engine.states import TASK_TERMINAL
 from ossa.engine.turn import Turn
-from ossa.engine.units import Unit, active_units, has_ended
+from ossa.engine.units import Unit, active_units, has_ended, made_attempts
 from ossa.engine.values import shorten
 
 # A unit whose pods vanish this often fails: something takes them away.
@@ -198,7 +198,7 @@ def _retried_at(
     """When a failed unit is tried again; None where it is not."""
     task, status = revision.tasks[unit.task], turn.ledger.unit(unit)
     policy = task.spec.retry
-    made = status.attempt - status.lost - status.earlier
+    made = made_attempts(status)
     if policy is None or failure.reason not in policy.reasons or made >= policy.max_attempts or turn.stopped:
         return None
     condition = task.templates.retry_when

@@ -36,6 +36,11 @@ def has_ended(items: ItemsStatus, index: int) -> bool:
     return index < items.started and str(index) not in items.active
 
 
+def made_attempts(status: AttemptStatus) -> int:
+    """How many attempts count against the task, in this attempt of the Execution."""
+    return status.attempt - status.lost - status.earlier
+
+
 def held_locks(tasks: Mapping[str, TaskStatus]) -> dict[str, int]:
     """How many holders each lock has among the units that run."""
     held: dict[str, int] = {}

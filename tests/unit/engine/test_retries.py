@@ -111,6 +111,15 @@ def test_pauses_grow_to_the_longest_and_differ_a_little() -> None:
     assert pause(spread, 1, "pod-1") == pause(spread, 1, "pod-1")
 
 
+def test_nobody_waits_for_a_clock_that_was_put_back() -> None:
+    run = flow({"maxAttempts": 3})
+    run.fail("a")
+    run.later(seconds=-4)
+    assert run.step().create == (), "the clocks of two reconcilers may differ by so much"
+    run.later(seconds=-2)
+    assert [request.attempt for request in run.step().create] == [2]
+
+
 # --- the Execution ------------------------------------------------------------------------------------------------
 
 
@@ -190,3 +199,13 @@ def test_items_are_not_tried_again_where_a_dependency_fails_this_time() -> None:
     assert items is not None
     assert (items.failed, items.active) == ("1", {})
     assert run.status.tasks["each"].message == "it is not tried again: task 'first', on which it depends, failed"
+
+
+def test_nor_does_the_execution_wait_for_one() -> None:
+    run = Run(compiled(spec({"name": "a"}, retry={"maxAttempts": 2, "backoff": NO_JITTER})))
+    run.step()
+    run.fail("a")
+    run.later(seconds=-4)
+    assert run.step().create == ()
+    run.later(seconds=-2)
+    assert [(request.attempt, request.identity.round) for request in run.step().create] == [(2, 2)]
