@@ -45,6 +45,8 @@ _SLOW: dict[str, Reason] = {
     "RunContainerError": "Error",
 }
 _NODE_LOST = frozenset({"NodeLost", "NodeShutdown", "Shutdown", "Terminated"})
+# Kubernetes collects the pods of a node that was removed: each is Failed for a moment, and then deleted.
+_COLLECTED = "DeletionByPodGC"
 # The kubelet refused the pod, which never ran: another attempt may land elsewhere.
 _REJECTED = re.compile(
     r"^(OutOf\w+|UnexpectedAdmissionError|NodeAffinity|NodeShutdown|Preempting|Shutdown|TopologyAffinityError)$"
@@ -129,6 +131,8 @@ def _failed(attempt: Attempt) -> Outcome:
     pod = attempt.pod
     if pod.deleting:
         return Lost(f"pod {pod.name} was deleted before it ended")
+    if pod.exit_code is None and pod.disrupted == _COLLECTED:
+        return Lost(f"pod {pod.name} was collected: its node is gone")
     if pod.exit_code is None and _REJECTED.match(pod.pod_reason or ""):
         return Lost(f"the node refused pod {pod.name}: {pod.pod_reason}: {pod.pod_message or ''}".rstrip(": "))
     if pod.exit_code is None and pod.waiting_reason and (pod.pod_reason == "Evicted" or pod.pod_reason in _NODE_LOST):

@@ -32,6 +32,7 @@ class PodView:
     pod_reason: str | None = None  # status.reason of the pod: Evicted, NodeLost, …
     pod_message: str | None = None
     unschedulable: str | None = None  # message of the condition PodScheduled=False
+    disrupted: str | None = None  # reason of the condition DisruptionTarget=True: DeletionByPodGC, …
     containers: int = 1
     input_json: str = "{}"  # the input that it was given
     index: int = 0  # of the item, in a forEach

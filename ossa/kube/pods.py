@@ -259,6 +259,7 @@ def pod_view(pod: Mapping[str, Any], identity: TaskIdentity) -> PodView:
         pod_reason=status.get("reason"),
         pod_message=status.get("message"),
         unschedulable=_unschedulable(status),
+        disrupted=_disrupted(status),
         containers=len(pod["spec"].get("containers") or []) + len(pod["spec"].get("initContainers") or []),
         input_json=(metadata.get("annotations") or {}).get(ANNOTATION_INPUT, "{}"),
         index=identity.index,
@@ -272,4 +273,11 @@ def _unschedulable(status: Mapping[str, Any]) -> str | None:
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return str(condition.get("message") or condition.get("reason") or "unschedulable")
+    return None
+
+
+def _disrupted(status: Mapping[str, Any]) -> str | None:
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
+            return str(condition.get("reason") or "unknown")
     return None

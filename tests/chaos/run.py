@@ -207,11 +207,11 @@ async def run(options: Options) -> tuple[Evidence, float]:
 @asynccontextmanager
 async def prepared(options: Options) -> AsyncIterator[Chaos]:
     """A namespace with workflows, two nodes, two reconcilers behind their proxies, and the watches."""
-    settings, token = environment()
     config = load_config()
     async with ApiClient(config) as admin:
         await remove_remains(admin)
     async with AsyncExitStack() as stack:
+        settings, token = stack.enter_context(environment())
         held = await stack.enter_async_context(cluster(settings, token))
         stack.push_async_callback(_remove_nodes, held.admin)
         namespace = await stack.enter_async_context(held.namespace("chaos"))

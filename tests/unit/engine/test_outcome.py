@@ -168,3 +168,12 @@ def test_a_pod_without_a_node_says_so() -> None:
     assert outcome(unschedulable="0/3 nodes are available") == Waiting("waiting for a node: 0/3 nodes are available")
     assert outcome(waiting_reason="ContainerCreating") == Waiting()
     assert outcome(phase="Running", deleting=True) == Waiting()
+
+
+def test_a_pod_whose_node_was_removed_is_lost() -> None:
+    """The garbage collector of pods marks it as Failed before it deletes it."""
+    lost = outcome(phase="Failed", disrupted="DeletionByPodGC")
+    assert isinstance(lost, Lost)
+    assert "its node is gone" in lost.message
+    assert failure(outcome(phase="Failed", disrupted="DeletionByPodGC", exit_code=3)).exit_code == 3
+    assert failure(outcome(phase="Failed", pod_reason="Evicted", disrupted="TerminationByKubelet")).reason == "Evicted"
