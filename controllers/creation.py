@@ -120,7 +120,9 @@ class PodCreator:
         )
         try:
             made = await self._api.post(paths.core("pods", namespace), pod)
-        except Conflict:
+        except Conflict as error:
+            if error.reason != "AlreadyExists":
+                raise  # two creations wrote a quota at once: nothing was made, and it stays wanted
             adopted = await self._adopt(request)
             if adopted is None:
                 return

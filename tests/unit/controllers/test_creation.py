@@ -23,7 +23,7 @@ from ossa.api.workflow import WorkflowSpec
 from ossa.engine.decision import LargeField, PodRequest
 from ossa.engine.names import pod_name
 from ossa.engine.revision import AgentSnapshot, CompiledRevision, Revision, compile_revision
-from ossa.kube.client import ApiClient, ApiError
+from ossa.kube.client import ApiClient, ApiError, Conflict
 from ossa.kube.config import KubeConfig
 from ossa.kube.podstore import PodStore
 from ossa.store.access import OPERATOR
@@ -232,6 +232,18 @@ async def test_gone_before_it_could_be_adopted_its_name_is_used_up(world: World)
     assert world.server.posts == [name]
     assert world.in_flight() == set()
     assert world.creator.refused(RUN) == {}
+
+
+async def test_a_conflict_about_a_quota_loses_no_attempt(world: World) -> None:
+    name = world.want()
+    words = 'Operation cannot be fulfilled on resourcequotas "small": the object has been modified'
+    world.server.next = [answers(409, "Conflict", words)]
+    with pytest.raises(Conflict):  # so that it is asked for again in a moment
+        await world.create()
+    assert world.in_flight() == {name}
+    await world.create()
+    assert world.server.posts == [name, name]
+    assert set(world.server.pods) == {name}
 
 
 async def test_a_name_that_something_else_has_is_refused(world: World) -> None:
