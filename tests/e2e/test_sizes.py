@@ -72,8 +72,13 @@ async def test_outputs_that_are_many_survive_the_reconciler(namespace: Namespace
     assert await size(namespace) < LIMIT
     assert {task.attempt for name, task in ended.status.tasks.items() if name != "each"} == {1}
 
+    (await namespace.kubectl("create", "serviceaccount", "report-reader")).ok()
+    reader = f"--serviceaccount={namespace.name}:report-reader"
+    (await namespace.kubectl("create", "rolebinding", "report-reader", "--clusterrole=ossa-view", reader)).ok()
     (await namespace.ossa("download", "run", "--to", str(tmp_path))).ok()
-    assert [item["n"] for item in json.loads((tmp_path / "all.json").read_text())] == list(range(COUNT))
+    (await namespace.ossa("download", "run", "--task", "each", "--to", str(tmp_path))).ok()
+    for file in ("all.json", "each.json"):
+        assert [item["n"] for item in json.loads((tmp_path / file).read_text())] == list(range(COUNT))
 
 
 WRITERS, FILES, MEGABYTES = 20, 10, 10
