@@ -33,6 +33,7 @@ from controllers.revisions import Revisions
 from controllers.settings import Settings
 from controllers.statuses import Statuses
 from controllers.transfers import Transfers
+from controllers.values import PAUSE, Values
 from controllers.working import Working
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.execution import ExecutionStatus
@@ -91,7 +92,8 @@ class ExecutionController:
         self.approvals = Approvals(api, self.pods_changed)
         self._creator = PodCreator(api, settings, self.pods, Transfers(artifacts, self.pods_changed), epoch=epoch)
         self._cleaner = Cleaner(api, settings, self.pods)
-        archive = Archive(artifacts)
+        archive, signer = Archive(artifacts), Signer(settings.artifacts_key)
+        self._values = Values(artifacts, signer, self.pods_changed)
         self._statuses = Statuses(api, cache, archive, wrote=partial(self._tell_others, None), gone=self._forget)
         self._gatherer = Gatherer(
             api=api,
@@ -104,8 +106,9 @@ class ExecutionController:
             approvals=self.approvals,
             limits=self.limits,
             outages=self.outages,
-            signer=Signer(settings.artifacts_key),
+            signer=signer,
             archive=archive,
+            values=self._values,
             epoch=epoch,
         )
 
@@ -186,8 +189,8 @@ class ExecutionController:
         snapshot = await self._gatherer.snapshot(held)
         now = datetime.now(UTC)
         decision = decide(snapshot, now)
-        if decision.need_logs:
-            snapshot = await self._gatherer.with_logs(snapshot, decision.need_logs)
+        while decision.need_logs or decision.need_values:
+            snapshot = await self._gatherer.with_more(snapshot, decision)
             decision = decide(snapshot, now)
         await self._carry_out(held, snapshot, decision, now)
 
@@ -296,6 +299,8 @@ class ExecutionController:
             self._queue(uid, PRIORITY_POD)
         elif held_up:
             self.loop.queue.add_after(uid, self._creator.pause(uid))
+        if any(value.waits is not None for value in snapshot.values.values()):
+            self.loop.queue.add_after(uid, PAUSE)
         if decision.wake_at is not None:
             self.loop.queue.add_after(uid, (decision.wake_at - now).total_seconds())
 
@@ -308,6 +313,7 @@ class ExecutionController:
 
     async def _clean(self, held: Working, item: JSONObject) -> None:
         self._creator.forget(held.uid)
+        self._values.forget(held.uid)
         # The write of the end may have been the last thing that a dying reconciler did.
         left = decide(Snapshot(held.execution, children=self._children.of(held.uid)), datetime.now(UTC))
         for change in left.change:
@@ -320,6 +326,7 @@ class ExecutionController:
         self._keys.pop(uid, None)
         self._working.pop(uid, None)
         self._creator.forget(uid)
+        self._values.forget(uid)
         self._children.forget(uid)
         self.approvals.forget(uid)
         self.limits.forget(uid)

@@ -15,10 +15,12 @@ from controllers.creation import PodCreator
 from controllers.limits import Limits
 from controllers.outages import OutageLog
 from controllers.revisions import Revisions
+from controllers.values import Values
 from controllers.working import Working
 from ossa.api.artifact import ArtifactRef
 from ossa.api.contract import MAIN_CONTAINER
 from ossa.api.execution import Execution
+from ossa.engine.decision import Decision
 from ossa.engine.snapshot import Snapshot, Source, WorkflowView
 from ossa.engine.states import EXECUTION_TERMINAL
 from ossa.kube import paths
@@ -48,6 +50,7 @@ class Gatherer:
     outages: OutageLog
     signer: Signer
     archive: Archive
+    values: Values
     epoch: int
 
     async def snapshot(self, held: Working) -> Snapshot:
@@ -67,6 +70,7 @@ class Gatherer:
             in_flight=self.pods.in_flight(uid) | self.children.in_flight(uid),
             held=self.creator.held(uid),
             refused={**self.creator.refused(uid), **self.children.refused(uid)},
+            values=self.values.of(uid),
             outages=self.outages.outages,
             issued=self._issued(metadata.namespace, uid),
             epoch=self.epoch,
@@ -79,13 +83,17 @@ class Gatherer:
             unreadable=held.unreadable,
         )
 
-    async def with_logs(self, snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
-        """The same with the last lines of the logs of some pods."""
-        metadata = snapshot.execution.metadata
+    async def with_more(self, snapshot: Snapshot, decision: Decision) -> Snapshot:
+        """The same with what a decision asks for: last lines of logs, and lists in the artifact service."""
+        metadata, names = snapshot.execution.metadata, decision.need_logs
         tails = await asyncio.gather(*(self._log_tail(metadata.namespace, name) for name in names))
+        # What has been taken over in this very turn is not written yet.
+        uids = (metadata.uid, *(decision.status.lineage or ()))
+        values = await self.values.read(metadata.namespace, uids, decision.need_values)
         return replace(
             snapshot,
             log_tails={**snapshot.log_tails, **dict(zip(names, tails, strict=True))},
+            values={**snapshot.values, **values},
             # Others went on meanwhile.
             slots=self.limits.slots(metadata.uid, metadata.namespace),
             held_locks=self.limits.held_locks(metadata.uid, metadata.namespace),

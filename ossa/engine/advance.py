@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ossa.api.base import JSONObject
@@ -12,7 +12,17 @@ from ossa.engine.graph import Graph
 from ossa.engine.observe import adopt_unit, end_groups, is_failing, is_handled, observe
 from ossa.engine.retrying import is_over, pause
 from ossa.engine.revision import CompiledRevision
-from ossa.engine.start import Bindings, CannotStart, Skip, Start, build_input, check_condition, items_of, lock_names
+from ossa.engine.start import (
+    Bindings,
+    CannotStart,
+    Skip,
+    Start,
+    Unread,
+    build_input,
+    check_condition,
+    items_of,
+    lock_names,
+)
 from ossa.engine.states import TASK_TERMINAL
 from ossa.engine.turn import Turn
 from ossa.engine.units import Unit, held_locks, made_attempts
@@ -129,10 +139,10 @@ class Advance:
         return None
 
     def _expand(self, name: str) -> bool:
-        turn = self._turn
-        found = items_of(self._revision.tasks[name], self._bindings, turn.tasks)
+        turn, found = self._turn, self._items_of(name)
         if isinstance(found, CannotStart):
             self._fail(Unit(name), found)
+        if found is None or isinstance(found, CannotStart):
             return False
         turn.ledger.expand(name, len(found))
         if not found:
@@ -181,11 +191,22 @@ class Advance:
         chosen = [*sorted(due)[: max(0, spec.for_each.parallelism - running)], *fresh]
         if not chosen:
             return
-        values = items_of(self._revision.tasks[name], self._bindings, self._turn.tasks)
-        if isinstance(values, CannotStart):
+        values = self._items_of(name)
+        if values is None or isinstance(values, CannotStart):
             return
         for index in chosen:
             yield Unit(name, index), {"item": values[index], "index": index}
+
+    def _items_of(self, name: str) -> Sequence[object] | CannotStart | None:
+        """None where they are not there yet: they are asked for."""
+        try:
+            found = items_of(self._revision.tasks[name], self._bindings, self._turn.tasks)
+        except Unread as missing:
+            self._turn.want_items(name, missing)
+            return None
+        if self._turn.tasks[name].phase in ("Pending", "Running"):
+            self._turn.ledger.set_unit(Unit(name), message=None)
+        return found
 
     def _give_up(self, unit: Unit, item: AttemptStatus) -> None:
         message = f"{item.message or 'it failed'}; it is not tried again, because another item failed"

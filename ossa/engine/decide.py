@@ -172,7 +172,13 @@ def _cannot_go_on(turn: Turn, failure: CannotStart) -> None:
 
 def _running(turn: Turn, revision: CompiledRevision) -> None:
     execution = turn.snapshot.execution
-    bindings = Bindings(execution, revision, inputs=turn.get("inputs") or {}, attempt=turn.get("attempt"))
+    bindings = Bindings(
+        execution,
+        revision,
+        inputs=turn.get("inputs") or {},
+        attempt=turn.get("attempt"),
+        values=turn.snapshot.values,
+    )
     adopt(turn, revision)
     observe(turn, revision, bindings)
     judge_approvals(turn, revision, bindings)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from ossa.api.approval import ApprovalSpec
+from ossa.api.artifact import ArtifactRef
 from ossa.api.base import JSONObject
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import ExecutionStatus
@@ -103,6 +104,7 @@ class Decision:
     change: what children are to be told.
     verdicts: to be written into Approvals, with the version that was read; decide again when they are.
     need_logs: pods whose log is wanted; decide again with it in `log_tails` ("" where there is none).
+    need_values: lists in the artifact service that are to be gone over; decide again with them in `values`.
     wake_at: when to decide again even if nothing happens.
     first: whether `status` must be written before anything is created: it says what is run.
     starved: whether something could start but for the limit of pods.
@@ -117,6 +119,7 @@ class Decision:
     change: tuple[ChildChange, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     need_logs: tuple[str, ...] = ()
+    need_values: tuple[ArtifactRef, ...] = ()
     events: tuple[Announcement, ...] = ()
     wake_at: datetime | None = None
     first: bool = False

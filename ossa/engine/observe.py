@@ -13,7 +13,7 @@ from ossa.engine.outcome import ROUNDING, Attempt, Done, Failure, Lost, Outcome,
 from ossa.engine.retrying import pause
 from ossa.engine.revision import CompiledRevision, CompiledTask
 from ossa.engine.snapshot import ChildView, PodView
-from ossa.engine.start import Bindings, CannotStart, evaluated_input, items_of
+from ossa.engine.start import Bindings, CannotStart, Unread, evaluated_input, items_of
 from ossa.engine.states import TASK_TERMINAL
 from ossa.engine.turn import Turn
 from ossa.engine.units import Unit, active_units, has_ended, made_attempts
@@ -69,7 +69,12 @@ def observe(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> None:
     for unit, status in list(active_units(turn.tasks)):
         if status.phase != "Running":
             continue
-        match _outcome(turn, revision, bindings, unit):
+        try:
+            found = _outcome(turn, revision, bindings, unit)
+        except Unread as missing:
+            turn.want_items(unit.task, missing)
+            continue
+        match found:
             case Waiting(message, wake_at):
                 turn.ledger.set_unit(unit, message=message)
                 turn.wake(wake_at)
@@ -171,7 +176,11 @@ def _record_failures(
     """Records failures, once the log of the first one is there that is the Execution's error."""
     final: dict[Unit, Failure] = {}
     for unit, failure in failed.items():
-        at = _retried_at(turn, revision, bindings, unit, failure)
+        try:
+            at = _retried_at(turn, revision, bindings, unit, failure)
+        except Unread as missing:
+            turn.want_items(unit.task, missing)
+            continue  # it has failed, and is judged when its item is known
         if at is None:
             final[unit] = failure
         else:

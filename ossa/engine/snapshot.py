@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -97,6 +97,20 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class ListValue:
+    """A list that lies in the artifact service.
+
+    `problem` says why it can be gone over never, `waits` why not yet. `references`: whether references within it are a
+    part of it: the operator has stored it.
+    """
+
+    items: Sequence[object] = ()
+    problem: str | None = None
+    waits: str | None = None
+    references: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowView:
     """The Workflow's status; `current` where its observedGeneration is its generation."""
 
@@ -130,6 +144,7 @@ class Snapshot:
     held: by pod name, the API server's words on not creating it yet, e.g. for want of quota; it is in flight.
     refused: by pod name, the API server's words on refusing to create it (400, 403, 422).
     log_tails: fetched logs, by pod name; "" where there are none.
+    values: lists in the artifact service that were looked at, by the ID of the reference.
     issued: whether the artifact service issued a reference to the pod with this UID of this Execution.
     epoch: the life of the reconciler: part of the name of every pod that it starts.
     slots: how many pods may be started now; None where there is no limit.
@@ -149,6 +164,7 @@ class Snapshot:
     held: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     log_tails: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, ListValue] = field(default_factory=dict)
     outages: tuple[Outage, ...] = ()
     issued: Callable[[ArtifactRef, str], bool] = _none_issued
     epoch: int = 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ossa.api.artifact import find_references, is_reference, value_media_type
+from ossa.api.artifact import REFERENCE_KEY, ArtifactRef, find_references, is_reference, value_media_type
 from ossa.api.base import JSONObject
 from ossa.api.contract import INPUT_LIMIT, VALUE_LIMIT
 from ossa.api.execution import Execution, Reason, TaskStatus
@@ -18,10 +18,15 @@ from ossa.engine.byreference import fields_to_move, json_size
 from ossa.engine.decision import LargeField
 from ossa.engine.expressions import EvalError, Template
 from ossa.engine.revision import CompiledRevision, CompiledTask
+from ossa.engine.snapshot import ListValue
 from ossa.engine.units import error_of, output_of
 from ossa.engine.values import shorten
 
 LOCK_NAME_MAX = 253
+_FORGED = (
+    "it holds an artifact reference that no task of this Execution gave; pass artifacts on with "
+    "${{ tasks.NAME.output.FIELD }}"
+)
 # A field at the start of a violation's text: records[3].age, ['a b'].c
 _FIELD = re.compile(r"^(?:[A-Za-z_$][\w$-]*|\[(?:\d+|'[^']*')\])(?:\.[\w$-]+|\[(?:\d+|'[^']*')\])*: ")
 
@@ -49,13 +54,33 @@ class CannotStart:
     message: str
 
 
+class Unread(Exception):
+    """A list in the artifact service that is to be gone over, and was not read. `waits` says why, if it was tried."""
+
+    def __init__(self, reference: ArtifactRef, waits: str | None) -> None:
+        super().__init__(f"the artifact {reference.id} was not read: {waits}")
+        self.reference = reference
+        self.waits = waits
+
+
 class Bindings:
-    """What the expressions of one Execution see. Only the tasks that an expression refers to are bound."""
+    """What the expressions of one Execution see. Only the tasks that an expression refers to are bound.
+
+    `values` are those of the snapshot: what lies in the artifact service and was read.
+    """
 
     def __init__(
-        self, execution: Execution, revision: CompiledRevision, *, inputs: JSONObject, attempt: int, **more: object
+        self,
+        execution: Execution,
+        revision: CompiledRevision,
+        *,
+        inputs: JSONObject,
+        attempt: int,
+        values: Mapping[str, ListValue] | None = None,
+        **more: object,
     ) -> None:
         held = execution.metadata
+        self.values = values or {}
         self._revision = revision
         self._roots: dict[str, object] = {
             "inputs": inputs,
@@ -97,7 +122,7 @@ def check_condition(
 
 
 def items_of(task: CompiledTask, bindings: Bindings, tasks: Mapping[str, TaskStatus]) -> Sequence[object] | CannotStart:
-    """The items of a forEach."""
+    """The items of a forEach. Raises Unread where they lie in the artifact service and are not there yet."""
     each, held = task.spec.for_each, task.templates
     if each is None:
         raise TypeError(f"task {task.spec.name!r} is no forEach")
@@ -115,13 +140,26 @@ def items_of(task: CompiledTask, bindings: Bindings, tasks: Mapping[str, TaskSta
         start, step = each.range.start, each.range.step
         return range(start, start + step * value, step) if step else [start] * value
     if is_reference(value):
-        why = "the list lies in the artifact service, where the operator does not look"
-        return CannotStart("InvalidInput", f"forEach.items: {why}: let the task give how many there are, and use range")
+        return _items_behind(value, template, bindings, tasks)
     if not isinstance(value, list):
         return CannotStart("InvalidInput", f"forEach.items is {_shown(value)}; it must be a list")
     if len(value) > MAX_ITEMS:
         return CannotStart("InvalidInput", f"forEach.items has {len(value)} items; at most {MAX_ITEMS} are taken")
     return value
+
+
+def _items_behind(
+    reference: object, template: Template, bindings: Bindings, tasks: Mapping[str, TaskStatus]
+) -> Sequence[object] | CannotStart:
+    if forged_references(reference, template, tasks):
+        return CannotStart("InvalidInput", f"forEach.items: {_FORGED}")
+    held = ArtifactRef.model_validate(reference)
+    found = bindings.values.get(held.id)
+    if found is None or found.waits is not None:
+        raise Unread(held, found.waits if found is not None else None)
+    if found.problem is not None:
+        return CannotStart("InvalidInput", f"forEach.items: {found.problem}")
+    return found.items
 
 
 def build_input(
@@ -131,14 +169,11 @@ def build_input(
     value = evaluated_input(task, bindings, tasks, **item)
     if isinstance(value, CannotStart):
         return value
-    template = task.templates.input
-    sources = template if task.templates.items is None else (template, task.templates.items)
-    if forged_references(value, sources, tasks):
-        return CannotStart(
-            "InvalidInput",
-            "the input holds an artifact reference that no task of this Execution gave; "
-            "pass artifacts on with ${{ tasks.NAME.output.FIELD }}",
-        )
+    template, items = task.templates.input, task.templates.items
+    sources = (template,) if items is None else (template, items)
+    within = item if items is not None and _are_live(items, bindings, tasks) else None
+    if forged_references(value, sources, tasks, within):
+        return CannotStart("InvalidInput", f"the input: {_FORGED}")
     broken = _input_violations(task, value)
     if broken is not None:
         return CannotStart("InvalidInput", broken)
@@ -213,15 +248,30 @@ def _shown(value: object) -> str:
 
 
 def forged_references(
-    value: object, templates: Template | tuple[Template, ...], tasks: Mapping[str, TaskStatus]
+    value: object,
+    templates: Template | tuple[Template, ...],
+    tasks: Mapping[str, TaskStatus],
+    within: object = None,
 ) -> bool:
-    """Whether a value made from templates holds references that no task to which they refer gave."""
+    """Whether a value made from templates holds references that are not `within`, nor given by a task of theirs."""
     held = list(find_references(value))
     if not held:
         return False
-    names = {name for part in (templates if isinstance(templates, tuple) else (templates,)) for name in part.tasks}
-    given = {_spelled(found) for name in names for found in find_references(output_of(tasks[name], None))}
+    given = {_spelled(found) for found in _given_by(templates, tasks)}
+    given.update(_spelled(found) for found in find_references(within))
     return any(_spelled(reference) not in given for reference in held)
+
+
+def _given_by(templates: Template | tuple[Template, ...], tasks: Mapping[str, TaskStatus]) -> Iterator[JSONObject]:
+    names = {name for part in (templates if isinstance(templates, tuple) else (templates,)) for name in part.tasks}
+    for name in sorted(names):
+        yield from find_references(output_of(tasks[name], None))
+
+
+def _are_live(items: Template, bindings: Bindings, tasks: Mapping[str, TaskStatus]) -> bool:
+    """Whether references in the items of a forEach are a part of a value that the operator has stored."""
+    live = {name for name, found in bindings.values.items() if found.references}
+    return bool(live) and any(found[REFERENCE_KEY] in live for found in _given_by(items, tasks))
 
 
 def _spelled(reference: JSONObject) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
+from ossa.api.artifact import ArtifactRef
 from ossa.api.base import Condition, JSONObject, set_condition
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import MAX_LINEAGE, AttemptStatus, ExecutionError, TaskStatus
@@ -24,7 +25,7 @@ from ossa.engine.ledger import Ledger
 from ossa.engine.names import approval_name, pod_name
 from ossa.engine.outcome import Failure, earliest
 from ossa.engine.snapshot import ChildView, PodView, Snapshot
-from ossa.engine.start import CannotStart, Start
+from ossa.engine.start import CannotStart, Start, Unread
 from ossa.engine.states import TASK_TERMINAL, check_execution_transition
 from ossa.engine.units import Unit, active_units
 from ossa.engine.values import shorten
@@ -54,6 +55,7 @@ class Turn:
         self._verdicts: list[Verdict] = []
         self._events: list[Announcement] = []
         self._need_logs: list[str] = []
+        self._need_values: dict[str, ArtifactRef] = {}
         self._wake_at: datetime | None = None
         self._first = False
         self.slots = snapshot.slots
@@ -260,6 +262,14 @@ class Turn:
         """Asks for the log of a pod."""
         self._need_logs.append(pod)
 
+    def want_items(self, name: str, missing: Unread) -> None:
+        """Asks for the list that a forEach goes over; where it was asked for already, says what it waits for."""
+        if missing.waits is None:
+            self._need_values[missing.reference.id] = missing.reference
+        else:
+            text = f"its items cannot be read yet: {missing.waits}"
+            self.ledger.set_unit(Unit(name), message=shorten(text, 1000))
+
     def take_over(self, uids: tuple[str, ...]) -> None:
         """The artifacts of other Executions are this one's to read from now on."""
         known: list[str] = self.get("lineage") or []
@@ -295,6 +305,7 @@ class Turn:
             change=(*self._change, *self._cancelled_children()),
             verdicts=tuple(self._verdicts),
             need_logs=tuple(self._need_logs),
+            need_values=tuple(self._need_values.values()),
             events=tuple(self._events),
             wake_at=self._wake_at,
             first=self._first,

@@ -32,7 +32,7 @@ CHUNK_SIZE = 1 << 20
 # A caller that sends nothing for so long has died without saying so. Seconds.
 BODY_TIMEOUT = 120.0
 # Seconds, and values, of which the service keeps what they refer to: a task reads all of it one after the other.
-VALUE_TTL, VALUES_KEPT = 60.0, 16
+VALUE_TTL, VALUES_KEPT = 60.0, 8
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+( *; *[\w-]+=(\"[^\"\\]*\"|[\w!#$&^.+-]+))*")
 # What `curl --data-binary` says when it is told nothing; nobody stores a form.

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from controllers.background import PATIENCE
 from controllers.creation import EPOCH_POLICY, PodCreator
 from controllers.settings import Settings
-from controllers.transfers import KEPT, PATIENCE, Transfers
+from controllers.transfers import KEPT, Transfers
 from ossa.api.agent import AgentSpec
 from ossa.api.artifact import JSON_MEDIA_TYPE, ArtifactRef
 from ossa.api.contract import TaskIdentity

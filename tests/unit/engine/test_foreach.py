@@ -8,7 +8,7 @@ import pytest
 
 from ossa.engine.packing import packed, spread
 from ossa.engine.ranges import format_ranges, parse_ranges
-from tests.unit.engine.world import Run, compiled, reference, spec
+from tests.unit.engine.world import Run, compiled, spec
 
 
 def flow(each: dict[str, Any], *more: dict[str, Any], **fields: Any) -> Run:
@@ -59,14 +59,6 @@ def test_what_cannot_be_gone_over_fails_the_task(each: dict[str, Any], message: 
     run = flow(each)
     assert run.phase() == "Failed"
     assert message in (run.status.tasks["each"].message or "")
-
-
-def test_a_list_in_the_artifact_service_is_not_looked_into() -> None:
-    run = Run(compiled(spec({"name": "a"}, {"name": "each", "forEach": {"items": "${{ tasks.a.output.list }}"}})))
-    run.change(issued=lambda _ref, _uid: True)
-    run.step()
-    run.succeed("a", {"list": reference()})
-    assert "use range" in (run.status.tasks["each"].message or "")
 
 
 def test_after_a_failed_item_no_other_is_started() -> None:
