@@ -26,6 +26,12 @@ log = logging.getLogger(__name__)
 JSONObject = dict[str, Any]
 # In the API server's words when the policy of that name refuses.
 EPOCH_POLICY = "ValidatingAdmissionPolicy 'ossa-epoch'"
+# Refusals that pass, by the API server's words: why the pod is held up.
+_PASSING = {
+    "exceeded quota": "Quota",
+    EPOCH_POLICY: "Epoch",
+    "error looking up service account": "ServiceAccount",
+}
 # Seconds that a missing service account is waited for.
 ACCOUNT_GRACE = 20.0
 # Seconds between two attempts to create a pod that is held up: half of the time that it has been, within these.
@@ -34,9 +40,10 @@ HELD_PAUSE_LEAST, HELD_PAUSE_MOST = 1.0, 30.0
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """The API server will not create a pod yet."""
+    """A pod cannot be created yet: why, in words and in one."""
 
     message: str
+    reason: str
     since: float  # monotonic
 
 
@@ -59,6 +66,10 @@ class PodCreator:
     def held(self, execution: str) -> Mapping[str, str]:
         """Pod names that the API server does not take yet, with its words; they stay wanted."""
         return {name: held.message for name, held in self._held.get(execution, {}).items()}
+
+    def pending(self) -> list[str]:
+        """Why pods are held up, one word for each of them. /metrics asks from a thread of its own."""
+        return [held.reason for names in list(self._held.values()) for held in list(names.values())]
 
     def pause(self, execution: str) -> float:
         """Seconds until `create` should be called again for the pods that are held up."""
@@ -103,7 +114,8 @@ class PodCreator:
         try:
             request = await self._by_reference(request)
         except Problem as error:
-            self._hold(execution, name, f"its input is too large for a pod, and has to be stored first: {error}")
+            text = f"its input is too large for a pod, and has to be stored first: {error}"
+            self._hold(execution, name, "ArtifactService", text)
             return
         task = revision.tasks[request.task]
         agent, capability = task.worker
@@ -160,16 +172,15 @@ class PodCreator:
         """
         before = self._held[execution].get(name)
         waited = time.monotonic() - before.since if before is not None else 0.0
-        young_account = "error looking up service account" in error.message and waited < ACCOUNT_GRACE
-        passing = any(words in error.message for words in ("exceeded quota", EPOCH_POLICY))
-        if not young_account and not passing:
+        reason = next((reason for words, reason in _PASSING.items() if words in error.message), None)
+        if reason is None or (reason == "ServiceAccount" and waited >= ACCOUNT_GRACE):
             return False
-        self._hold(execution, name, error.message)
+        self._hold(execution, name, reason, error.message)
         return True
 
-    def _hold(self, execution: str, name: str, message: str) -> None:
+    def _hold(self, execution: str, name: str, reason: str, message: str) -> None:
         before = self._held[execution].get(name)
-        self._held[execution][name] = _Held(message, before.since if before is not None else time.monotonic())
+        self._held[execution][name] = _Held(message, reason, before.since if before is not None else time.monotonic())
 
     async def _adopt(self, request: PodRequest) -> JSONObject | None:
         """The name is taken: by this very attempt, where an answer was lost, or by something else."""

@@ -24,6 +24,7 @@ from controllers.cache import Key, ObjectCache, key_of
 from controllers.children import Children
 from controllers.cleaning import Cleaner
 from controllers.creation import PodCreator
+from controllers.deciding import Decider
 from controllers.gather import Gatherer
 from controllers.limits import Limits
 from controllers.loop import Loop
@@ -83,6 +84,7 @@ class ExecutionController:
         self.thinning: Loop[str] = Loop("Pods", self._thin_out)
         self.pods = PodStore(self.pods_changed)
         self.outages = OutageLog(self.all_changed)
+        self.decider = Decider()
         self.limits = Limits(
             most=settings.max_pods,
             namespace_most=namespaces.parallelism,
@@ -158,6 +160,10 @@ class ExecutionController:
         # A copy first: /metrics asks from a thread of its own.
         return [held.status for held in list(self._working.values())]
 
+    def pending(self) -> list[str]:
+        """Why pods do not run yet, one word for each of them."""
+        return [*self.pods.pending(), *self._creator.pending()]
+
     def _queue(self, uid: str, kind: float) -> None:
         held = self._working.get(uid)
         self.loop.queue.add(uid, priority=(kind, *(held.rank if held is not None else ())))
@@ -188,10 +194,10 @@ class ExecutionController:
             self._resumers[Key(held.namespace, source)].add(uid)
         snapshot = await self._gatherer.snapshot(held)
         now = datetime.now(UTC)
-        decision = decide(snapshot, now)
+        decision = self.decider.decide(snapshot, now)
         while decision.need_logs or decision.need_values:
             snapshot = await self._gatherer.with_more(snapshot, decision)
-            decision = decide(snapshot, now)
+            decision = self.decider.decide(snapshot, now)
         await self._carry_out(held, snapshot, decision, now)
 
     def _seed(self) -> None:
@@ -219,6 +225,7 @@ class ExecutionController:
                 raise
         elif decision.status is not before:
             held.decided(decision.status, held.due or time.monotonic() + held.write_delay())
+        self.decider.keeps(decision)
         # Kept until they are said: where the write below meets a conflict they are not decided again.
         held.events += decision.events
         unsure = await self._create(held, snapshot, decision)

@@ -6,16 +6,25 @@ from collections import Counter as Counts
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from controllers.deciding import Decider
 from controllers.limits import Limits
 from controllers.loop import Loop
 from ossa.api.execution import ExecutionStatus
+from ossa.engine.decision import Retry
 from ossa.engine.states import EXECUTION_TERMINAL
 from ossa.engine.units import active_units
+
+# Upper bounds of histograms, in seconds.
+_TURN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
+_REQUEST = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
+_DECISION = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1)
+_WAIT = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 def _depth(loop: Loop[Any]) -> float:
@@ -25,8 +34,11 @@ def _depth(loop: Loop[Any]) -> float:
 class _Engine(Collector):
     """What the engine holds. Tasks of executions that have ended are not counted: there may be very many."""
 
-    def __init__(self, statuses: Callable[[], list[ExecutionStatus]], limits: Limits) -> None:
+    def __init__(
+        self, statuses: Callable[[], list[ExecutionStatus]], pending: Callable[[], list[str]], limits: Limits
+    ) -> None:
         self._statuses = statuses
+        self._pending = pending
         self._limits = limits
 
     def collect(self) -> Iterator[Metric]:
@@ -45,6 +57,8 @@ class _Engine(Collector):
         yield _by("ossa_executions", "Executions by phase.", "phase", executions)
         yield _by("ossa_tasks", "Tasks of executions that have not ended, by phase.", "phase", tasks)
         yield _by("ossa_retrying", "Tasks and items that wait for another attempt, by reason.", "reason", retries)
+        pending = Counts(self._pending())
+        yield _by("ossa_pods_pending", "Worker pods that do not run yet, by what they wait for.", "reason", pending)
         limits = self._limits
         yield GaugeMetricFamily("ossa_locks_held", "Locks that are held, each holder counted.", limits.locks_held)
         waiting = limits.waiting_for_locks
@@ -64,28 +78,28 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "ossa_api_requests", "Requests to the API server.", ["verb", "code"], registry=self.registry
+        self._requests = self._counter("ossa_api_requests", "Requests to the API server.", "verb", "code")
+        self._seconds = self._histogram(
+            "ossa_api_request_seconds", "Time of a request to the API server.", _REQUEST, "verb"
         )
-        self._seconds = Histogram(
-            "ossa_api_request_seconds",
-            "Time of a request to the API server.",
-            ["verb"],
-            buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
-            registry=self.registry,
-        )
-        self._leader = Gauge("ossa_leader", "1 in the process that leads, 0 in one that waits.", registry=self.registry)
-        self._epoch = Gauge(
-            "ossa_leader_epoch", "The epoch that this process leads under; 0 while it waits.", registry=self.registry
-        )
-        self._turns = Histogram(
+        self._leader = self._gauge("ossa_leader", "1 in the process that leads, 0 in one that waits.")
+        self._epoch = self._gauge("ossa_leader_epoch", "The epoch that this process leads under; 0 while it waits.")
+        self._turns = self._histogram(
             "ossa_reconcile_seconds",
             "Time of one turn of an object, requests to the API server included.",
-            ["kind"],
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
-            registry=self.registry,
+            _TURN,
+            "kind",
         )
-        self._depth = Gauge("ossa_queue_depth", "Keys that wait to be reconciled.", ["kind"], registry=self.registry)
+        self._depth = self._gauge("ossa_queue_depth", "Keys that wait to be reconciled.", "kind")
+        self._waits = self._histogram(
+            "ossa_queue_latency_seconds", "Time that a key waited for its turn, from when it was due.", _WAIT, "kind"
+        )
+        self._decisions = self._histogram(
+            "ossa_decide_seconds", "Time of one decision about an Execution; no requests are in it.", _DECISION
+        )
+        self._retries = self._counter(
+            "ossa_retries", "Failed or lost attempts that another one follows.", "scope", "reason"
+        )
 
     def request(self, verb: str, code: int, seconds: float) -> None:
         """An `Observer` of the API client."""
@@ -96,17 +110,37 @@ class Metrics:
         """Shows the queues of these loops."""
         for loop in loops:
             loop.took = self._turns.labels(loop.kind).observe
+            loop.queue.waited = self._waits.labels(loop.kind).observe
             self._depth.labels(loop.kind).set_function(partial(_depth, loop))
 
-    def look_at(self, statuses: Callable[[], list[ExecutionStatus]], limits: Limits) -> None:
-        """Shows executions, tasks and locks, counted when somebody asks."""
-        self.registry.register(_Engine(statuses, limits))
+    def follow_decisions(self, decider: Decider) -> None:
+        """Shows what is decided."""
+        decider.took = self._decisions.observe
+        decider.retried = self._retried
+
+    def look_at(
+        self, statuses: Callable[[], list[ExecutionStatus]], pending: Callable[[], list[str]], limits: Limits
+    ) -> None:
+        """Shows executions, tasks, pods and locks, counted when somebody asks. `pending` are reasons, one a pod."""
+        self.registry.register(_Engine(statuses, pending, limits))
 
     def leads(self, epoch: int) -> None:
         """This process leads from now on until it ends."""
         self._leader.set(1)
         self._epoch.set(epoch)
 
-    def serve(self, port: int) -> None:
-        """Starts the server of /metrics in a thread of its own."""
-        start_http_server(port, registry=self.registry)
+    def serve(self, port: int) -> WSGIServer:
+        """Starts the server of /metrics in a thread of its own; 0 is any port that is free."""
+        return start_http_server(port, registry=self.registry)[0]
+
+    def _retried(self, retry: Retry) -> None:
+        self._retries.labels(retry.scope, retry.reason).inc()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)

@@ -63,8 +63,10 @@ class Platform:
             Followed("workflows", workflows, self.workflows.seen),
             Followed("executions", executions, self.executions.seen),
         )
-        metrics.follow(self.agents.loop, self.workflows.loop, self.executions.loop, self.executions.thinning)
-        metrics.look_at(self.executions.statuses, self.executions.limits)
+        executions_loops = (self.executions.loop, self.executions.thinning)
+        metrics.follow(self.agents.loop, self.workflows.loop, *executions_loops, self.collector.loop)
+        metrics.follow_decisions(self.executions.decider)
+        metrics.look_at(self.executions.statuses, self.executions.pending, self.executions.limits)
 
     def _agent_changed(self, agent: Key) -> None:
         self.workflows.agent_changed(agent)

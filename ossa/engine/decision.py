@@ -11,7 +11,7 @@ from ossa.api.approval import ApprovalSpec
 from ossa.api.artifact import ArtifactRef
 from ossa.api.base import JSONObject
 from ossa.api.contract import TaskIdentity
-from ossa.api.execution import ExecutionStatus
+from ossa.api.execution import ExecutionStatus, Reason
 from ossa.engine.approvals import ApprovalOutcome
 
 
@@ -85,6 +85,14 @@ class Announcement:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A failed or lost attempt that another one follows: of a task or an item of one, or of the Execution."""
+
+    scope: Literal["task", "execution"]
+    reason: Reason
+
+
 def ending(status: ExecutionStatus) -> Announcement:
     """How an Execution that has ended did; made from its status alone, so that it can be told again after a crash."""
     if status.phase == "Completed":
@@ -109,6 +117,7 @@ class Decision:
     first: whether `status` must be written before anything is created: it says what is run.
     starved: whether something could start but for the limit of pods.
     wants: locks that something waits for.
+    retries: what failed or was lost in this decision and is tried again.
     """
 
     status: ExecutionStatus
@@ -125,3 +134,4 @@ class Decision:
     first: bool = False
     starved: bool = False
     wants: frozenset[str] = frozenset()
+    retries: tuple[Retry, ...] = ()

@@ -9,6 +9,7 @@ from ossa.engine.advance import advance
 from ossa.engine.asking import judge_approvals
 from ossa.engine.byreference import fields_to_move, json_size
 from ossa.engine.clock import duration_text, from_text, to_exact_text
+from ossa.engine.decision import Retry
 from ossa.engine.expressions import EvalError
 from ossa.engine.observe import MAX_LOST, is_failing, is_handled
 from ossa.engine.packing import FINAL_OUTPUTS
@@ -175,6 +176,7 @@ def _try_again(turn: Turn, revision: CompiledRevision) -> bool:
         retry_at=to_exact_text(at),
         message=shorten(f"attempt {attempt} of {policy.max_attempts} failed: {error.message}", 1024),
     )
+    turn.retries.append(Retry("execution", error.reason))
     turn.announce("Warning", "Retrying", f"Attempt {attempt} of {policy.max_attempts} failed: {error.message}")
     turn.wake(at)
     return True

@@ -18,6 +18,7 @@ from ossa.engine.decision import (
     ChildRequest,
     Decision,
     PodRequest,
+    Retry,
     Verdict,
     ending,
 )
@@ -64,6 +65,7 @@ class Turn:
         self.adopted = False  # whether an attempt was taken over that was not looked at yet
         self.waits = False  # whether a failure waits to be explained by its log
         self.wants: set[str] = set()
+        self.retries: list[Retry] = []
         self.set(observed_generation=snapshot.execution.metadata.generation)
 
     # --- the execution --------------------------------------------------------------------------------------
@@ -203,6 +205,7 @@ class Turn:
     def retry_unit(self, unit: Unit, failure: Failure, at: datetime) -> None:
         """Records that a failed attempt is followed by another one at a moment."""
         before = self.ledger.unit(unit)
+        self.retries.append(Retry("task", failure.reason))
         self.ledger.set_unit(
             unit,
             phase="Retrying",
@@ -219,6 +222,7 @@ class Turn:
     def lose_unit(self, unit: Unit, message: str) -> None:
         """Records that the pod of a unit was lost; another attempt may start at once."""
         before = self.ledger.unit(unit)
+        self.retries.append(Retry("task", "PodLost"))
         self.ledger.set_unit(
             unit, phase="Retrying", lost=before.lost + 1, message=shorten(message, 1000), retry_at=None, locks=None
         )
@@ -307,6 +311,7 @@ class Turn:
             need_logs=tuple(self._need_logs),
             need_values=tuple(self._need_values.values()),
             events=tuple(self._events),
+            retries=tuple(self.retries),
             wake_at=self._wake_at,
             first=self._first,
             starved=self.starved,

@@ -17,6 +17,13 @@ from ossa.kube.pods import identity_of, pod_view
 _NONE: Mapping[str, PodView] = MappingProxyType({})
 
 
+def pending_reason(pod: PodView) -> str:
+    """Why a pending pod does not run, in the kubelet's word where the pod has a node."""
+    if pod.waiting_reason is not None:
+        return pod.waiting_reason
+    return "Unschedulable" if pod.unschedulable is not None else "Scheduling"
+
+
 class PodStore:
     """A `Listener` of the pods' watch. Keys are UIDs of Executions."""
 
@@ -34,6 +41,11 @@ class PodStore:
     def in_flight(self, execution: str) -> frozenset[str]:
         """Names whose creation was asked for and that the watch has not told of yet."""
         return frozenset(self._expected.get(execution, ()))
+
+    def pending(self) -> list[str]:
+        """Why pods do not run yet, one word for each of them. /metrics asks from a thread of its own."""
+        held = [pod for pods in list(self._pods.values()) for pod in list(pods.values())]
+        return [pending_reason(pod) for pod in held if pod.phase == "Pending" and not pod.ended and not pod.deleting]
 
     def expect(self, execution: str, name: str) -> None:
         """A pod is about to be asked for."""

@@ -15,6 +15,7 @@ import pytest
 
 from controllers.cache import ObjectCache
 from controllers.executions import ExecutionController
+from controllers.metrics import Metrics
 from controllers.namespaces import Namespaces
 from controllers.revisions import Revisions
 from controllers.settings import Settings
@@ -143,7 +144,12 @@ class Events:
 
 @asynccontextmanager
 async def reconciler(
-    config: KubeConfig, *, at: int | None = None, after: bool = False, artifacts: ArtifactClient | None = None
+    config: KubeConfig,
+    *,
+    at: int | None = None,
+    after: bool = False,
+    artifacts: ArtifactClient | None = None,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[MortalClient]:
     """One life of the reconciler, with caches of its own."""
     async with MortalClient(config, at=at, after=after) as api:
@@ -158,6 +164,10 @@ async def reconciler(
             artifacts=artifacts or ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token),
             epoch=next(EPOCHS),
         )
+        if metrics is not None:
+            metrics.follow(controller.loop)
+            metrics.follow_decisions(controller.decider)
+            metrics.look_at(controller.statuses, controller.pending, controller.limits)
         tasks = [
             asyncio.create_task(list_and_watch(api, paths.ossa("executions"), {}, Events(controller))),
             asyncio.create_task(list_and_watch(api, paths.core("pods"), {}, controller.pods)),

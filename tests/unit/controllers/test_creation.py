@@ -271,6 +271,7 @@ async def test_a_quota_is_waited_for(world: World) -> None:
     world.server.next = [answers(403, "Forbidden", "pods is forbidden: exceeded quota: small")]
     await world.create()
     assert world.creator.held(RUN) == {name: "pods is forbidden: exceeded quota: small"}
+    assert world.creator.pending() == ["Quota"]
     assert world.creator.refused(RUN) == {}
     assert world.in_flight() == {name}
     await world.create()
@@ -360,6 +361,7 @@ async def test_while_the_artifact_service_is_away_the_pod_waits_and_others_do_no
         await world.create()
         assert set(world.server.pods) == {goes}
         assert "has to be stored first: the artifact service at" in world.creator.held(RUN)[waits]
+        assert world.creator.pending() == ["ArtifactService"]
         assert world.in_flight() == {waits, goes}
         assert world.creator.pause(RUN) > 0
         async with running(tmp_path / "data", port=port):

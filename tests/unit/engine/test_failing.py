@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from ossa.engine.decide import MAX_LOST, decide
+from ossa.engine.decision import Retry
 from ossa.engine.snapshot import Outage
 from ossa.engine.states import IllegalTransition, check_execution_transition, check_task_transition
 from tests.unit.engine.world import NOW, Run, agent, compiled, spec
@@ -101,6 +102,7 @@ def test_a_lost_pod_gives_another_attempt_under_a_new_name() -> None:
     assert [request.name for request in decision.create] == [task.pod]
     assert task.pod != first
     assert [event.reason for event in decision.events] == ["TaskRestarted"]
+    assert decision.retries == (Retry("task", "PodLost"),)
 
 
 def test_a_pod_that_was_asked_for_is_waited_for() -> None:

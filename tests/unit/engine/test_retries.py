@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ossa.api.task import Backoff
+from ossa.engine.decision import Retry
 from ossa.engine.retrying import pause
 from tests.unit.engine.world import NOW, Run, compiled, spec
 
@@ -33,6 +34,7 @@ def test_a_failed_attempt_is_tried_again_after_a_pause() -> None:
     assert decision.create == ()
     assert decision.wake_at == NOW + timedelta(seconds=2)
     assert [event.reason for event in decision.events] == ["TaskRetrying"]
+    assert decision.retries == (Retry("task", "Error"),)
     assert run.status.message == "task a: attempt 1 failed: exit code 3"
     run.later(seconds=1)
     assert run.step().create == ()
@@ -140,6 +142,7 @@ def test_another_attempt_of_the_execution_keeps_what_is_completed() -> None:
     run.succeed("a", {"n": 1})
     decision = run.fail("b")
     assert run.phase() == "Retrying"
+    assert decision.retries == (Retry("execution", "Error"),)
     assert run.status.retry_at == "2026-01-01T12:00:02.000Z"
     assert "attempt 1 of 2 failed: task 'b' failed" in (run.status.message or "")
     assert decision.wake_at == NOW + timedelta(seconds=2)

@@ -173,3 +173,15 @@ def test_an_execution_that_is_gone_is_forgotten(world: World) -> None:
     world.store.expect(EXECUTION, "p2")
     world.store.forget(EXECUTION)
     assert (world.known(), world.in_flight()) == (set(), set())
+
+
+def test_why_pods_do_not_run_yet(world: World) -> None:
+    waiting = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}, "name": "main"}
+    no_node = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    going = {**pod("going")}
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
+    pulls, stuck = pod("pulls"), pod("stuck", execution="uid-other")
+    pulls["status"]["containerStatuses"] = [waiting]
+    stuck["status"]["conditions"] = [no_node]
+    world.store.replaced([pod("new"), pulls, stuck, going, pod("runs", phase="Running")], 5)
+    assert sorted(world.store.pending()) == ["ImagePullBackOff", "Scheduling", "Unschedulable"]

@@ -146,3 +146,32 @@ async def test_several_workers_share_it_and_none_has_the_key_of_another() -> Non
     results = await asyncio.gather(*workers, return_exceptions=True)
     assert all(isinstance(result, asyncio.CancelledError) for result in results)
     assert set(worked) == set(range(10))
+
+
+async def test_how_long_a_key_waited_is_told() -> None:
+    queue: KeyQueue[str] = KeyQueue()
+    waited: list[float] = []
+    queue.waited = waited.append
+    queue.add("a", priority=(1.0,))
+    await asyncio.sleep(0.03)
+    queue.add("a", priority=(0.0,))  # in front of others now, it has waited all the same
+    await queue.take()
+    queue.add("a")
+    await asyncio.sleep(0.03)
+    queue.done("a")
+    await queue.take()  # what was asked for while it was worked on waited for the end of that
+    assert len(waited) == 2
+    assert all(0.03 <= seconds < 1 for seconds in waited)
+
+
+async def test_a_wake_up_waits_from_when_it_is_due() -> None:
+    queue: KeyQueue[str] = KeyQueue()
+    waited: list[float] = []
+    queue.waited = waited.append
+    queue.add_after("soon", 0.05)
+    await asyncio.wait_for(queue.take(), 1)
+    queue.add_after("late", 0.02)
+    await asyncio.sleep(0.08)  # all workers are busy
+    await queue.take()
+    assert waited[0] < 0.04
+    assert 0.05 <= waited[1] < 1
