@@ -48,7 +48,6 @@ class Graph:
     order: tuple[str, ...]
     parents: Mapping[str, frozenset[str]]
     needs: Mapping[str, frozenset[str]]
-    children: Mapping[str, frozenset[str]]
     handled: frozenset[str]
 
 
@@ -83,15 +82,10 @@ def build_graph(tasks: Iterable[Task], templates: Mapping[str, TaskTemplates], *
     order = topological_order(parents)
     if len(order) < len(parents):
         raise CompileError(f"spec.tasks: {cycle_text(parents)}")
-    children: dict[str, set[str]] = {name: set() for name in parents}
-    for name, above in parents.items():
-        for parent in above:
-            children[parent].add(name)
     return Graph(
         order=tuple(order),
         parents=parents,
         needs=needs,
-        children={name: frozenset(below) for name, below in children.items()},
         handled=frozenset(name for held in templates.values() for name in held.sees if name in parents),
     )
 
