@@ -13,7 +13,8 @@ from ossa.api.approval import Approval, Verdict, approvers, needed_approvals
 from ossa.api.contract import GROUP, LABEL_EXECUTION
 from ossa.cli.outcome import Stop
 from ossa.cli.session import Session
-from ossa.cli.view import columns, one_line, span
+from ossa.cli.view import columns, one_line
+from ossa.engine.clock import duration_text
 from ossa.kube.labels import label_value
 
 COLUMNS = ("EXECUTION", "TASK", "APPROVED", "WHO MAY DECIDE", "AGE", "EXPIRES IN", "MESSAGE")
@@ -88,8 +89,8 @@ def approval_row(item: Approval, now: datetime) -> list[str]:
         spec.task,
         f"{_given(item)}/{needed_approvals(spec)}",
         one_line(approvers(spec)),
-        span(now - created),
-        span(datetime.fromisoformat(spec.expires_at) - now),
+        duration_text(now - created),
+        duration_text(datetime.fromisoformat(spec.expires_at) - now),
         one_line(spec.message),
     ]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from ossa.api.execution import Execution, ExecutionStatus, TaskStatus
+from ossa.engine.clock import duration_text
 
 ENDED = frozenset({"Completed", "Failed", "Skipped"})
 
@@ -62,21 +63,11 @@ def task_message(task: TaskStatus) -> str:
 
 
 def duration(start: str | None, end: str | None, now: datetime) -> str:
-    """From start to end, or until now: 42s, 3m12s, 1h02m; empty where it has not started."""
+    """From start to end, or until now: 42s, 3m12s, 1h2m; empty where it has not started."""
     if start is None:
         return ""
     until = datetime.fromisoformat(end) if end is not None else now
-    return span(until - datetime.fromisoformat(start))
-
-
-def span(time: timedelta) -> str:
-    """A length of time in at most two units; a negative one (clocks differ) is 0s."""
-    seconds = max(0, int(time.total_seconds()))
-    if seconds < 60:
-        return f"{seconds}s"
-    if seconds < 3600:
-        return f"{seconds // 60}m{seconds % 60:02}s"
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02}m"
+    return duration_text(until - datetime.fromisoformat(start))
 
 
 def headline(execution: Execution, now: datetime) -> str:

@@ -36,7 +36,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def duration_text(span: timedelta) -> str:
-    """42s, 3m12s, 2h5m: two units are enough for a person."""
+    """42s, 3m12s, 2h5m: two units are enough for a person. A negative one (clocks differ) is 0s."""
     seconds = max(0, int(span.total_seconds()))
     if seconds < 60:
         return f"{seconds}s"

@@ -40,7 +40,10 @@ def test_what_is_no_duration(text: str) -> None:
         parse_duration(text)
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (42, "42s"), (192, "3m12s"), (7500, "2h5m"), (-1, "0s")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (42, "42s"), (60, "1m0s"), (192, "3m12s"), (3599, "59m59s"), (7500, "2h5m"), (-1, "0s")],
+)
 def test_durations_for_a_person(seconds: int, text: str) -> None:
     assert duration_text(timedelta(seconds=seconds)) == text
 
