@@ -109,6 +109,8 @@ class Proxy:
         if asked.lease and asked.method in ("POST", "PUT") and upstream.status < 300:
             holder = orjson.loads(body).get("spec", {}).get("holderIdentity")
             self.led_at = time.monotonic() if holder else 0.0
+            if holder:
+                self._log.renewals.append(self.led_at)
         if answer is not None and answer.wrong == "500-after":
             return _said(answer)
         if self.cut_off or (answer is not None and answer.wrong == "dropped-after"):

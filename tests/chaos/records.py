@@ -110,6 +110,8 @@ class FaultLog:
     forced: set[str] = field(default_factory=set)  # UIDs of those that are over at that moment
     posts: Counter[str] = field(default_factory=Counter)  # pod name -> creations that were answered wrongly
     leaders: list[float] = field(default_factory=list)  # when a reconciler ended, or was cut off
+    renewals: list[float] = field(default_factory=list)  # when a leader wrote the Lease
+    leases_lost: int = 0  # reconcilers that ended for it
     cancelled: set[str] = field(default_factory=set)  # names of Executions
     findings: list[Finding] = field(default_factory=list)  # what was found on the way
 

@@ -127,7 +127,7 @@ class Replica:
             f"{time.monotonic() - self._faults.began:8.2f} reconciler {self.name} ended with exit code {code}"
         )
         if code == EXIT_LOST:
-            self._faults.injected["leases lost of it"] += 1
+            self._faults.leases_lost += 1
         elif code not in self._wanted:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-3:])
             wanted = f"{EXIT_LOST}, or what a fault asked for"

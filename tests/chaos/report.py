@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 from tests.chaos.records import Evidence, Finding
@@ -30,6 +31,8 @@ def summary(evidence: Evidence, findings: list[Finding], *, seed: int, seconds: 
         "podsRunBy": dict(outcomes),
         "podsTakenAway": len(faults.pods),
         "epochs": len({pod.epoch for pod in evidence.pods.values()}),
+        "leasesLost": faults.leases_lost,
+        "longestWithoutLeader": round(max((b - a for a, b in pairwise(faults.renewals)), default=0.0), 1),
         "findings": [
             {**asdict(held), "at": round(held.at - faults.began, 2) if held.at is not None else None}
             for held in findings
@@ -49,7 +52,8 @@ def as_text(told: JSONObject) -> str:
         f"{'executions':<36}{told['executions']:>8}  ({ended}; {told['cancelled']} were told to end)",
         f"{'tasks that ran':<36}{told['tasks']:>8}",
         f"{'pods that ran':<36}{told['podsRun']:>8}  ({by}; {told['podsTakenAway']} were taken away)",
-        f"{'leaders whose pods ran':<36}{told['epochs']:>8}",
+        f"{'leaders whose pods ran':<36}{told['epochs']:>8}  ({told['leasesLost']} reconcilers lost the Lease)",
+        f"{'longest without a renewal, s':<36}{told['longestWithoutLeader']:>8}",
         f"{'findings':<36}{len(told['findings']):>8}",
     ]
     for held in told["findings"][:SHOWN]:
