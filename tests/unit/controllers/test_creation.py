@@ -348,6 +348,7 @@ async def test_many_pods_that_are_given_the_same_value_share_it(tmp_path: Path, 
         async with asyncio.timeout(30):
             while len(service.objects()) < 4 + 2 * (KEPT + 1):
                 await world.create()  # what takes long is asked for again
+        await world.create()
         world.want(1000, rows=b"[1]")
         await world.create()
         assert len(service.objects()) == 4 + 2 * (KEPT + 1) + 2
