@@ -26,19 +26,19 @@ KINDS = ("agents", "workflows", "executions")
 PREFIX = "authors-"  # of the handlers' ids, which are the webhook's paths
 
 
-class BadDelegates(ValueError):
-    """The list of delegates is none."""
+class BadUsers(ValueError):
+    """The list of users is none; names the variable."""
 
 
-def delegates_from(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
-    """Users that act for others: a JSON list in OSSA_DELEGATES. Raises BadDelegates."""
-    text = environment.get("OSSA_DELEGATES") or "[]"
+def users_from(variable: str, environment: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """Users as the API server knows them: a JSON list in a variable of the environment. Raises BadUsers."""
+    text = environment.get(variable) or "[]"
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise BadDelegates(f"OSSA_DELEGATES: {text!r} is not JSON: {error}") from error
+        raise BadUsers(f"{variable}: {text!r} is not JSON: {error}") from error
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise BadDelegates(f"OSSA_DELEGATES: {text!r} is not a list of user names")
+        raise BadUsers(f"{variable}: {text!r} is not a list of user names")
     return frozenset(found)
 
 

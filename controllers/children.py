@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from controllers.cache import Key, ObjectCache
+from controllers.transfers import Transfers
+from ossa.api.artifact import find_references
 from ossa.api.contract import (
     ANNOTATION_AUTHOR,
     ANNOTATION_DEPTH,
     ANNOTATION_IDENTITY,
+    ANNOTATION_INPUTS_SEAL,
     API_VERSION,
     LABEL_EXECUTION_UID,
     LABEL_TASK,
     LABEL_WORKFLOW,
+    TaskIdentity,
 )
+from ossa.api.execution import Execution
 from ossa.engine.clock import from_text
 from ossa.engine.decision import ChildChange, ChildRequest
 from ossa.engine.snapshot import ChildView
@@ -24,6 +30,8 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient, Conflict, NotFound, Refused
 from ossa.kube.labels import label_value
 from ossa.kube.pods import identity_of, owner_reference
+from ossa.store.errors import Problem
+from ossa.store.signing import ChildInputs, Signer
 
 JSONObject = dict[str, Any]
 
@@ -55,9 +63,21 @@ def child_view(item: JSONObject) -> ChildView | None:
     )
 
 
-def build_child(request: ChildRequest, depth: int, author: str) -> JSONObject:
+def build_child(request: ChildRequest, depth: int, author: str, signer: Signer) -> JSONObject:
     """The Execution as the API server takes it. Whoever wrote the parent's spec is its author, not the operator."""
     identity = request.identity
+    marks = {ANNOTATION_IDENTITY: identity.model_dump_json(), ANNOTATION_DEPTH: str(depth)}
+    if author:
+        marks[ANNOTATION_AUTHOR] = author
+    if next(find_references(request.inputs), None) is not None:
+        sealed = ChildInputs(
+            namespace=identity.namespace,
+            name=request.name,
+            identity=marks[ANNOTATION_IDENTITY],
+            workflow=request.workflow,
+            inputs=request.inputs,
+        )
+        marks[ANNOTATION_INPUTS_SEAL] = signer.seal(sealed)
     return {
         "apiVersion": API_VERSION,
         "kind": "Execution",
@@ -69,11 +89,7 @@ def build_child(request: ChildRequest, depth: int, author: str) -> JSONObject:
                 LABEL_WORKFLOW: label_value(request.workflow),
                 LABEL_TASK: label_value(identity.task),
             },
-            "annotations": {
-                ANNOTATION_IDENTITY: identity.model_dump_json(),
-                ANNOTATION_DEPTH: str(depth),
-                **({ANNOTATION_AUTHOR: author} if author else {}),
-            },
+            "annotations": marks,
             "ownerReferences": [owner_reference(identity.execution, identity.uid)],
         },
         "spec": {
@@ -85,16 +101,49 @@ def build_child(request: ChildRequest, depth: int, author: str) -> JSONObject:
     }
 
 
-class Children:
-    """Creates children once each, and tells what is known of them."""
+def given_by(execution: Execution, signer: Signer) -> tuple[str, ...]:
+    """The UIDs of the Executions to whose artifacts the inputs of a child may refer: its parent's, and what that has.
 
-    def __init__(self, api: ApiClient, cache: ObjectCache, made: Callable[[JSONObject], None]) -> None:
+    Empty where its seal does not prove that the operator gave it these inputs.
+    """
+    marks = execution.metadata.annotations
+    text, seal = marks.get(ANNOTATION_IDENTITY, ""), marks.get(ANNOTATION_INPUTS_SEAL, "")
+    made = ChildInputs(
+        namespace=execution.metadata.namespace,
+        name=execution.metadata.name,
+        identity=text,
+        workflow=execution.spec.workflow,
+        inputs=execution.spec.inputs,
+    )
+    if not seal or not signer.is_seal(seal, made):
+        return ()
+    parent = TaskIdentity.model_validate_json(text)
+    return (parent.uid, *parent.lineage)
+
+
+class Children:
+    """Creates children once each, and tells what is known of them.
+
+    `made` is told of an Execution as of one that the watch shows.
+    """
+
+    def __init__(
+        self,
+        api: ApiClient,
+        cache: ObjectCache,
+        transfers: Transfers,
+        signer: Signer,
+        made: Callable[[JSONObject], None],
+    ) -> None:
         self._api = api
         self._cache = cache
-        self._made = made  # is told of an Execution as of one that the watch shows
+        self._transfers = transfers
+        self._signer = signer
+        self._made = made
         self._known: dict[str, dict[str, Key]] = defaultdict(dict)
         self._wanted: dict[str, dict[str, ChildRequest]] = defaultdict(dict)
         self._refused: dict[str, dict[str, str]] = defaultdict(dict)
+        self._held: dict[str, dict[str, str]] = defaultdict(dict)
 
     def seen(self, kind: str | None, item: JSONObject) -> str | None:
         """Keeps track of an Execution; the UID of its parent where it has one."""
@@ -126,6 +175,10 @@ class Children:
         """Those that the API server refused, with its words."""
         return dict(self._refused.get(uid, {}))
 
+    def held(self, uid: str) -> Mapping[str, str]:
+        """Those that cannot be created yet, and why; they stay wanted."""
+        return dict(self._held.get(uid, {}))
+
     def want(self, uid: str, requests: Sequence[ChildRequest]) -> None:
         """From here on they are in flight."""
         for request in requests:
@@ -134,7 +187,24 @@ class Children:
     async def create(self, uid: str, *, depth: int, author: str) -> None:
         """Asks for all that are wanted. Raises ApiError where one may or may not exist now; it stays wanted."""
         for request in list(self._wanted.get(uid, {}).values()):
-            await self._create(uid, request, build_child(request, depth, author))
+            try:
+                whole = await self._by_reference(request)
+            except Problem as error:
+                self._held[uid][request.name] = f"its inputs are large, and have to be stored first: {error}"
+                continue
+            self._held[uid].pop(request.name, None)
+            await self._create(uid, request, build_child(whole, depth, author, self._signer))
+
+    async def _by_reference(self, request: ChildRequest) -> ChildRequest:
+        """The same with references to what is too large, once it is stored. Raises Problem."""
+        if not request.large:
+            return request
+        namespace, uid = request.identity.namespace, request.identity.uid
+        moved = await self._transfers.references(namespace, uid, request.large)
+        made = replace(request, inputs={**request.inputs, **moved}, large={})
+        # Asked for again, it is the same.
+        self._wanted[uid][request.name] = made
+        return made
 
     async def _create(self, uid: str, request: ChildRequest, child: JSONObject) -> None:
         namespace = request.identity.namespace
@@ -164,5 +234,5 @@ class Children:
 
     def forget(self, uid: str) -> None:
         """The execution has ended or is gone."""
-        for held in (self._known, self._wanted, self._refused):
+        for held in (self._known, self._wanted, self._refused, self._held):
             held.pop(uid, None)

@@ -152,13 +152,7 @@ class PodCreator:
         if not request.large:
             return request
         namespace, execution = request.identity.namespace, request.identity.uid
-        refs = await asyncio.gather(
-            *(
-                self._transfers.store(namespace, execution, held.body, held.media_type)
-                for held in request.large.values()
-            )
-        )
-        moved = {name: ref.to_json() for name, ref in zip(request.large, refs, strict=True)}
+        moved = await self._transfers.references(namespace, execution, request.large)
         made = replace(request, input={**request.input, **moved}, large={})
         # Asked for again, the pod is the same.
         self._wanted[execution][request.name] = made

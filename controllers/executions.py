@@ -90,11 +90,12 @@ class ExecutionController:
             namespace_most=namespaces.parallelism,
             wake=lambda uid: self._queue(uid, PRIORITY_OBJECT),
         )
-        self._children = Children(api, cache, made=lambda item: self.seen(None, item))
+        signer, transfers = Signer(settings.artifacts_key), Transfers(artifacts, self.pods_changed)
+        self._children = Children(api, cache, transfers, signer, made=lambda item: self.seen(None, item))
         self.approvals = Approvals(api, self.pods_changed)
-        self._creator = PodCreator(api, settings, self.pods, Transfers(artifacts, self.pods_changed), epoch=epoch)
+        self._creator = PodCreator(api, settings, self.pods, transfers, epoch=epoch)
         self._cleaner = Cleaner(api, settings, self.pods)
-        archive, signer = Archive(artifacts), Signer(settings.artifacts_key)
+        archive = Archive(artifacts)
         self._values = Values(artifacts, signer, self.pods_changed)
         self._statuses = Statuses(api, cache, archive, wrote=partial(self._tell_others, None), gone=self._forget)
         self._gatherer = Gatherer(
@@ -300,7 +301,7 @@ class ExecutionController:
             self.loop.queue.add_after(uid, max(0.0, held.due - time.monotonic()))
         if len(self.pods.of(uid)) > KEPT_PODS:
             self.thinning.queue.add_after(uid, THINNING_PAUSE)
-        held_up = self._creator.held(uid)
+        held_up = {**self._creator.held(uid), **self._children.held(uid)}
         refused = {**self._creator.refused(uid), **self._children.refused(uid)}
         if refused != snapshot.refused or held_up.keys() != snapshot.held.keys():
             self._queue(uid, PRIORITY_POD)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from controllers.approvals import Approvals
 from controllers.archive import Archive, ArchiveLost
 from controllers.cache import Key, ObjectCache
-from controllers.children import Children
+from controllers.children import Children, given_by
 from controllers.creation import PodCreator
 from controllers.limits import Limits
 from controllers.outages import OutageLog
@@ -68,7 +68,7 @@ class Gatherer:
             revision=await self.revisions.load(metadata.namespace, name) if name is not None else None,
             pods=self.pods.of(uid),
             in_flight=self.pods.in_flight(uid) | self.children.in_flight(uid),
-            held=self.creator.held(uid),
+            held={**self.creator.held(uid), **self.children.held(uid)},
             refused={**self.creator.refused(uid), **self.children.refused(uid)},
             values=self.values.of(uid),
             outages=self.outages.outages,
@@ -79,6 +79,7 @@ class Gatherer:
             children=self.children.of(uid),
             approvals=self.approvals.of(uid),
             source=source,
+            given_by=given_by(held.execution, self.signer) if status.phase == "Pending" else (),
             depth=held.depth,
             unreadable=held.unreadable,
         )

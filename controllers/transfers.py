@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from controllers.background import Background, Late
 from ossa.api.artifact import ArtifactRef
+from ossa.api.base import JSONObject
+from ossa.engine.decision import LargeField
 from ossa.store.client import ArtifactClient
 from ossa.store.errors import Unavailable
 
@@ -39,6 +42,13 @@ class Transfers:
             while len(stored) > KEPT:
                 del stored[next(iter(stored))]
         return stored[key]
+
+    async def references(self, namespace: str, uid: str, large: Mapping[str, LargeField]) -> dict[str, JSONObject]:
+        """References in place of the fields of an input that are too large. Raises Problem."""
+        refs = await asyncio.gather(
+            *(self.store(namespace, uid, held.body, held.media_type) for held in large.values())
+        )
+        return {name: ref.to_json() for name, ref in zip(large, refs, strict=True)}
 
     def forget(self, uid: str) -> None:
         """The execution has ended or is gone."""

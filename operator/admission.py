@@ -4,7 +4,7 @@ Paths: /agents, /workflows and /executions refuse what is wrong; /authors-agents
 
 Settings, from the environment: OSSA_ADMISSION_PORT (9443), OSSA_ADMISSION_CERT_FILE, OSSA_ADMISSION_KEY_FILE (a
 renewed pair is served within seconds), OSSA_HEALTH_PORT (8081), OSSA_DELEGATES (a JSON list of users that act for
-others).
+others), OSSA_OPERATORS (one of those that the reconciler is).
 """
 
 from __future__ import annotations
@@ -42,16 +42,18 @@ class Settings:
     certificate: str
     key: str
     delegates: frozenset[str] = frozenset()
+    operators: frozenset[str] = frozenset()
     port: int = 9443
     health_port: int = 8081
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Raises KeyError that names the variable that is missing, or BadDelegates."""
+        """Raises KeyError that names the variable that is missing, or BadUsers."""
         return cls(
             certificate=os.environ["OSSA_ADMISSION_CERT_FILE"],
             key=os.environ["OSSA_ADMISSION_KEY_FILE"],
-            delegates=authors.delegates_from(),
+            delegates=authors.users_from("OSSA_DELEGATES"),
+            operators=authors.users_from("OSSA_OPERATORS"),
             port=int(os.environ.get("OSSA_ADMISSION_PORT", "9443")),
             health_port=int(os.environ.get("OSSA_HEALTH_PORT", "8081")),
         )
@@ -114,7 +116,7 @@ class NoMemories:
 def run(settings: Settings) -> None:
     """Serve until SIGTERM. No watch, no peering, no events posted, no configuration of kopf's own."""
     registry = kopf.get_default_registry()
-    admission.register(registry)
+    admission.register(registry, settings.operators)
     authors.register(registry, settings.delegates)
     kopf_settings = kopf.OperatorSettings()
     kopf_settings.scanning.disabled = True

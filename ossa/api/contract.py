@@ -26,6 +26,8 @@ ANNOTATION_IDENTITY = "ossa.dev/identity"  # `TaskIdentity` as JSON; compared wh
 ANNOTATION_EPOCH = "ossa.dev/epoch"  # the life of the reconciler that made the pod; no other may make any by then
 ANNOTATION_INPUT = "ossa.dev/input"  # the task's input as JSON; becomes the file $OSSA_INPUT
 ANNOTATION_CAPABILITY = "ossa.dev/capability"  # {"inputSchema": …, "outputSchema": …} as JSON, for the SDK
+# Of a child Execution whose inputs refer to artifacts: proves that the operator made it so.
+ANNOTATION_INPUTS_SEAL = "ossa.dev/inputs-seal"
 ANNOTATION_DEPTH = "ossa.dev/depth"  # of a child Execution: how many it is a child of, one of the other
 # On a Namespace: how many worker pods may run there at once.
 ANNOTATION_PARALLELISM = "ossa.dev/parallelism"

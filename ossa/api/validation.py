@@ -84,20 +84,23 @@ def workflow_size_problems(spec: BaseModel) -> list[str]:
     return list(_size_problem(spec, limit=WORKFLOW_LIMIT))
 
 
-def execution_problems(spec: ExecutionSpec) -> list[str]:
-    """What is wrong with an Execution beyond the shape of its fields; empty where nothing is."""
-    problems = inputs_problems(spec.inputs, "spec.inputs")
+def execution_problems(spec: ExecutionSpec, *, references: bool = False) -> list[str]:
+    """What is wrong with an Execution beyond the shape of its fields; empty where nothing is.
+
+    references: whether its inputs may refer to artifacts: the operator makes it, for a task of another one.
+    """
+    problems = inputs_problems(spec.inputs, "spec.inputs", references=references)
     if spec.retry_of is not None and spec.inputs:
         problems.append("spec.inputs: with retryOf they are those of the Execution that is resumed; leave them out")
     return problems
 
 
-def inputs_problems(inputs: JSONObject, where: str) -> list[str]:
+def inputs_problems(inputs: JSONObject, where: str, *, references: bool = False) -> list[str]:
     """What is wrong with the inputs of an Execution, which stand at `where`, whatever it runs."""
     problems = [
         f"{joined_path(path, where)}: an artifact may not come in from outside "
         f"({REFERENCE_KEY!r} is written by tasks alone); pass the value itself, or where it lies"
-        for path in _reference_paths(inputs)
+        for path in (() if references else _reference_paths(inputs))
     ]
     size = _json_size(inputs)
     if size > EXECUTION_INPUTS_LIMIT:

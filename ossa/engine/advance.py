@@ -265,6 +265,6 @@ class Advance:
         for name in one.locks:
             self._held[name] = self._held.get(name, 0) + 1
         if compiled.spec.workflow is not None:
-            turn.start_child(one.unit, one.start.input, one.locks, compiled.spec)
+            turn.start_child(one.unit, one.start, one.locks, compiled.spec)
         else:
             turn.start_unit(one.unit, one.start, one.locks)

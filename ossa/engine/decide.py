@@ -124,7 +124,7 @@ def _start(turn: Turn, revision: CompiledRevision) -> None:
         problem = f"inputs: they are nested deeper than {MAX_DEPTH} levels"
     else:
         inputs = fill_defaults(spec.inputs, given)
-        problem = _inputs_problem(spec.inputs, inputs)
+        problem = _inputs_problem(spec.inputs, inputs, references=bool(source or turn.snapshot.given_by))
     if problem is not None:
         _never_starts(turn, CannotStart("InvalidInput", f"spec.{problem}; make a new Execution with other inputs"))
         return
@@ -138,6 +138,8 @@ def _start(turn: Turn, revision: CompiledRevision) -> None:
     )
     if source is not None:
         turn.take_over((source.uid, *source.lineage))
+    if next(find_references(inputs), None) is not None:
+        turn.take_over(turn.snapshot.given_by)
     for name in revision.order:
         turn.ledger.put(name, _taken_over(turn, name))
     turn.announce("Normal", "Started", f"Started with revision {revision.name}")
@@ -155,8 +157,8 @@ def _taken_over(turn: Turn, name: str) -> TaskStatus:
     return before.model_copy(update={"message": text, "pod": None})
 
 
-def _inputs_problem(schema: JSONObject | None, inputs: JSONObject) -> str | None:
-    if next(find_references(inputs), None) is not None:
+def _inputs_problem(schema: JSONObject | None, inputs: JSONObject, *, references: bool) -> str | None:
+    if not references and next(find_references(inputs), None) is not None:
         return "inputs: they hold an artifact reference; only tasks of the same Execution may pass artifacts on"
     broken = violations(schema, inputs)
     return "; ".join(prefixed("inputs", text) for text in broken) if broken else None

@@ -37,7 +37,7 @@ class PodRequest:
 
 @dataclass(frozen=True, slots=True)
 class ChildRequest:
-    """A child Execution to create, for a task that runs a workflow."""
+    """A child Execution to create, for a task that runs a workflow. What is in `large` goes as in a PodRequest."""
 
     name: str
     task: str
@@ -47,6 +47,7 @@ class ChildRequest:
     identity: TaskIdentity
     priority: int
     pending_timeout: str | None = None
+    large: Mapping[str, LargeField] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

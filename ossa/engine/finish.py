@@ -16,7 +16,7 @@ from ossa.engine.packing import FINAL_OUTPUTS
 from ossa.engine.ranges import parse_ranges
 from ossa.engine.retrying import pause
 from ossa.engine.revision import CompiledRevision
-from ossa.engine.start import Bindings, CannotStart, forged_references
+from ossa.engine.start import Bindings, CannotStart
 from ossa.engine.turn import Turn
 from ossa.engine.values import shorten
 
@@ -132,7 +132,7 @@ def _outputs(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> obje
         failure = CannotStart("EvalError", _outputs_hint(str(error), turn, template.tasks))
         turn.set(error=turn.error(failure, unit=None))
         return None
-    if forged_references(outputs, template, turn.tasks):
+    if bindings.are_forged(outputs, (template,), turn.tasks):
         failure = CannotStart("EvalError", "spec.outputs: they hold an artifact reference that no task gave")
         turn.set(error=turn.error(failure, unit=None))
         return None

@@ -125,7 +125,7 @@ def _pod_outcome(turn: Turn, compiled: CompiledTask, bindings: Bindings, unit: U
     named = status.pod or ""
     pod = snapshot.pods.get(named)
     if pod is None:
-        return _unseen(turn, named, f"pod {named} vanished before its result was known")
+        return _unseen(turn, "pod", named, f"pod {named} vanished before its result was known")
     # Its time runs from the creation of its pod, which may have been held up.
     started_at = max(from_text(status.started_at), pod.created_at) if status.started_at else pod.created_at
 
@@ -136,13 +136,13 @@ def _pod_outcome(turn: Turn, compiled: CompiledTask, bindings: Bindings, unit: U
     return judge(attempt, turn.now)
 
 
-def _unseen(turn: Turn, named: str, vanished: str) -> Outcome:
+def _unseen(turn: Turn, what: str, named: str, vanished: str) -> Outcome:
     snapshot = turn.snapshot
     if named in snapshot.refused:
-        return Failure("PodRefused", f"the API server refused its pod: {snapshot.refused[named]}")
+        return Failure("PodRefused", f"the API server refused its {what}: {snapshot.refused[named]}")
     if named in snapshot.in_flight or named in turn.started:
         why = snapshot.held.get(named)
-        return Waiting(shorten(f"its pod cannot be created yet: {why}", 1000) if why is not None else None)
+        return Waiting(shorten(f"its {what} cannot be created yet: {why}", 1000) if why is not None else None)
     return Lost(vanished)
 
 
@@ -151,7 +151,7 @@ def _child_outcome(turn: Turn, compiled: CompiledTask, unit: Unit) -> Outcome:
     named = status.pod or ""
     child = turn.snapshot.children.get(named)
     if child is None:
-        return _unseen(turn, named, f"the child Execution {named} vanished before its result was known")
+        return _unseen(turn, "Execution", named, f"the child Execution {named} vanished before its result was known")
     if child.finished and child.succeeded:
         if next(find_references(child.outputs), None) is not None:
             turn.take_over((child.uid, *child.lineage))

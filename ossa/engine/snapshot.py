@@ -152,6 +152,8 @@ class Snapshot:
     children: all child Executions, by name.
     approvals: all Approvals of this Execution, by name.
     source: what spec.retryOf names; None where it is unset.
+    given_by: of a child, UIDs of the Executions whose artifacts its inputs may refer to: its parent, and what that has.
+        Empty where nothing proves that the operator gave it these inputs.
     depth: how many Executions this one is a child of, one of the other.
     unreadable: why a part of its status cannot be read, for good.
     """
@@ -173,5 +175,6 @@ class Snapshot:
     children: Mapping[str, ChildView] = field(default_factory=dict)
     approvals: Mapping[str, ApprovalView] = field(default_factory=dict)
     source: Source | None = None
+    given_by: tuple[str, ...] = ()
     depth: int = 0
     unreadable: str | None = None

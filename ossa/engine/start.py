@@ -14,6 +14,7 @@ from ossa.api.contract import INPUT_LIMIT, VALUE_LIMIT
 from ossa.api.execution import Execution, Reason, TaskStatus
 from ossa.api.schema import violations
 from ossa.api.task import MAX_ITEMS
+from ossa.api.validation import EXECUTION_INPUTS_LIMIT
 from ossa.engine.byreference import fields_to_move, json_size
 from ossa.engine.decision import LargeField
 from ossa.engine.expressions import EvalError, Template
@@ -107,6 +108,31 @@ class Bindings:
         }
         return {**self._roots, "tasks": bound, **more}
 
+    def are_forged(
+        self, value: object, templates: Sequence[Template], tasks: Mapping[str, TaskStatus], within: object = None
+    ) -> bool:
+        """Whether a value made from templates holds references that nobody gave.
+
+        That are the inputs, which hold some only where the operator gave them, the tasks to which the templates refer,
+        and what is `within`.
+        """
+        held = list(find_references(value))
+        if not held:
+            return False
+        given = {_spelled(found) for template in templates for found in self._given(template, tasks)}
+        given.update(_spelled(found) for found in find_references(within))
+        return any(_spelled(reference) not in given for reference in held)
+
+    def are_live(self, items: Template, tasks: Mapping[str, TaskStatus]) -> bool:
+        """Whether references in the items of a forEach are a part of a value that the operator has stored."""
+        live = {name for name, found in self.values.items() if found.references}
+        return bool(live) and any(found[REFERENCE_KEY] in live for found in self._given(items, tasks))
+
+    def _given(self, template: Template, tasks: Mapping[str, TaskStatus]) -> Iterator[JSONObject]:
+        yield from find_references(self._roots["inputs"])
+        for name in sorted(template.tasks):
+            yield from find_references(output_of(tasks[name], None))
+
 
 def check_condition(
     task: CompiledTask, bindings: Bindings, tasks: Mapping[str, TaskStatus]
@@ -151,7 +177,7 @@ def items_of(task: CompiledTask, bindings: Bindings, tasks: Mapping[str, TaskSta
 def _items_behind(
     reference: object, template: Template, bindings: Bindings, tasks: Mapping[str, TaskStatus]
 ) -> Sequence[object] | CannotStart:
-    if forged_references(reference, template, tasks):
+    if bindings.are_forged(reference, (template,), tasks):
         return CannotStart("InvalidInput", f"forEach.items: {_FORGED}")
     held = ArtifactRef.model_validate(reference)
     found = bindings.values.get(held.id)
@@ -171,13 +197,13 @@ def build_input(
         return value
     template, items = task.templates.input, task.templates.items
     sources = (template,) if items is None else (template, items)
-    within = item if items is not None and _are_live(items, bindings, tasks) else None
-    if forged_references(value, sources, tasks, within):
+    within = item if items is not None and bindings.are_live(items, tasks) else None
+    if bindings.are_forged(value, sources, tasks, within):
         return CannotStart("InvalidInput", f"the input: {_FORGED}")
     broken = _input_violations(task, value)
     if broken is not None:
         return CannotStart("InvalidInput", broken)
-    return _split(value, by_reference=task.agent is not None)
+    return _split(value, INPUT_LIMIT if task.agent is not None else EXECUTION_INPUTS_LIMIT)
 
 
 def evaluated_input(
@@ -192,17 +218,12 @@ def evaluated_input(
     return value if isinstance(value, dict) else CannotStart("InvalidInput", "the input is not an object")
 
 
-def _split(value: JSONObject, *, by_reference: bool) -> Start | CannotStart:
-    """The input, its largest fields by reference where they have to and may be."""
+def _split(value: JSONObject, limit: int) -> Start | CannotStart:
+    """The input, its largest fields by reference where they have to be."""
     size = json_size(value)
-    if size <= INPUT_LIMIT:
-        return Start(value)
-    what = f"the input has {size} bytes of JSON, and {INPUT_LIMIT} are the limit"
-    if not by_reference:
-        text = "pass large values as fields of a task's output, which the SDK puts by reference"
-        return CannotStart("InvalidInput", f"{what}: {text}")
-    moved = fields_to_move(value, INPUT_LIMIT)
+    moved = fields_to_move(value, limit) if size > limit else ()
     if moved is None:
+        what = f"the input has {size} bytes of JSON, and {limit} are the limit"
         text = "small fields do not go by reference: put them together into one object or list"
         return CannotStart("InvalidInput", f"{what}: {text}")
     large: dict[str, LargeField] = {}
@@ -213,7 +234,7 @@ def _split(value: JSONObject, *, by_reference: bool) -> Start | CannotStart:
             advice = "let the task that makes it return it, or a File, in a field of its own, and pass that on"
             return CannotStart("InvalidInput", f"{prefixed('input', f'{name}: {text}')}: {advice}")
         large[name] = LargeField(body, value_media_type(value[name]))
-    return Start({name: held for name, held in value.items() if name not in large}, large)
+    return Start({name: held for name, held in value.items() if name not in large} if large else value, large)
 
 
 def lock_names(
@@ -245,33 +266,6 @@ def _input_violations(task: CompiledTask, value: JSONObject) -> str | None:
 
 def _shown(value: object) -> str:
     return shorten(json.dumps(value, ensure_ascii=False), 100)
-
-
-def forged_references(
-    value: object,
-    templates: Template | tuple[Template, ...],
-    tasks: Mapping[str, TaskStatus],
-    within: object = None,
-) -> bool:
-    """Whether a value made from templates holds references that are not `within`, nor given by a task of theirs."""
-    held = list(find_references(value))
-    if not held:
-        return False
-    given = {_spelled(found) for found in _given_by(templates, tasks)}
-    given.update(_spelled(found) for found in find_references(within))
-    return any(_spelled(reference) not in given for reference in held)
-
-
-def _given_by(templates: Template | tuple[Template, ...], tasks: Mapping[str, TaskStatus]) -> Iterator[JSONObject]:
-    names = {name for part in (templates if isinstance(templates, tuple) else (templates,)) for name in part.tasks}
-    for name in sorted(names):
-        yield from find_references(output_of(tasks[name], None))
-
-
-def _are_live(items: Template, bindings: Bindings, tasks: Mapping[str, TaskStatus]) -> bool:
-    """Whether references in the items of a forEach are a part of a value that the operator has stored."""
-    live = {name for name, found in bindings.values.items() if found.references}
-    return bool(live) and any(found[REFERENCE_KEY] in live for found in _given_by(items, tasks))
 
 
 def _spelled(reference: JSONObject) -> str:

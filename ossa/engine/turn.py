@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ossa.api.artifact import ArtifactRef
-from ossa.api.base import Condition, JSONObject, set_condition
+from ossa.api.base import Condition, set_condition
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import MAX_LINEAGE, AttemptStatus, ExecutionError, TaskStatus
 from ossa.api.task import Task
@@ -149,7 +149,7 @@ class Turn:
         )
         self._create.append(request)
 
-    def start_child(self, unit: Unit, value: JSONObject, locks: tuple[str, ...], task: Task) -> None:
+    def start_child(self, unit: Unit, start: Start, locks: tuple[str, ...], task: Task) -> None:
         """Records the next attempt of a unit, and asks for a child Execution."""
         identity = self._begin(unit, locks)
         request = ChildRequest(
@@ -157,8 +157,9 @@ class Turn:
             task=unit.task,
             attempt=identity.attempt,
             workflow=task.workflow or "",
-            inputs=value,
+            inputs=start.input,
             identity=identity,
+            large=start.large,
             priority=self.snapshot.execution.spec.priority,
             pending_timeout=task.pending_timeout,
         )
@@ -277,7 +278,8 @@ class Turn:
     def take_over(self, uids: tuple[str, ...]) -> None:
         """The artifacts of other Executions are this one's to read from now on."""
         known: list[str] = self.get("lineage") or []
-        more = [uid for uid in dict.fromkeys(uids) if uid and uid not in known]
+        own = self.snapshot.execution.metadata.uid
+        more = [uid for uid in dict.fromkeys(uids) if uid and uid != own and uid not in known]
         if more:
             self.set(lineage=[*known, *more][:MAX_LINEAGE])
 

@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ossa.api.artifact import ArtifactRef
+from ossa.api.base import JSONObject
+from ossa.engine.values import NotJSONError, plain
 
 NONCE_SIZE = 16
 KEY_MIN_SIZE = 32
 _MAC_SIZE = 16
 _PURPOSE = "ossa artifact v1"
+_SEAL_PURPOSE = "ossa inputs v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,20 @@ class Writer:
     namespace: str
     execution_uid: str
     pod_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildInputs:
+    """A child Execution whose inputs may refer to artifacts of its parent.
+
+    identity: the annotation that says which attempt of which task of which Execution it is, as it stands.
+    """
+
+    namespace: str
+    name: str
+    identity: str
+    workflow: str
+    inputs: JSONObject
 
 
 class KeyUnusable(ValueError):
@@ -79,6 +96,19 @@ class Signer:
         nonce, mac = decoded[:NONCE_SIZE], decoded[NONCE_SIZE:]
         writer = Writer(namespace=namespace, execution_uid=execution_uid, pod_uid=pod_uid)
         return hmac.compare_digest(mac, self._mac(writer, nonce, [ref.size, ref.sha256, ref.media_type]))
+
+    def seal(self, child: ChildInputs) -> str:
+        """Proves that the operator made this child with these inputs."""
+        about = [child.namespace, child.name, child.identity, child.workflow, plain(child.inputs, sort_keys=True)]
+        message = json.dumps([_SEAL_PURPOSE, *about]).encode()
+        return hmac.new(self._key, message, hashlib.sha256).hexdigest()
+
+    def is_seal(self, seal: str, child: ChildInputs) -> bool:
+        """Whether this is the seal of that child with those inputs."""
+        try:
+            return hmac.compare_digest(seal.encode(), self.seal(child).encode())
+        except NotJSONError:
+            return False
 
     def _mac(self, writer: Writer, nonce: bytes, content: Sequence[str | int]) -> bytes:
         # JSON keeps the parts apart: no two lists give the same text.

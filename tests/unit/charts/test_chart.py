@@ -235,9 +235,11 @@ def test_authors_are_recorded_at_the_handlers_paths_and_hold_nobody_up() -> None
 
 def test_delegates_are_the_same_for_the_webhook_and_the_policies() -> None:
     settings = ('delegates=["system:serviceaccount:argocd:argocd-application-controller"]', 'extraOperators=["me"]')
-    told = environment("admission", *settings)["OSSA_DELEGATES"]
+    found = environment("admission", *settings)
+    told = found["OSSA_DELEGATES"]
     argo = "system:serviceaccount:argocd:argocd-application-controller"
-    assert authors.delegates_from({"OSSA_DELEGATES": told}) == {OPERATOR, "me", argo}
+    assert authors.users_from("OSSA_DELEGATES", found) == {OPERATOR, "me", argo}
+    assert authors.users_from("OSSA_OPERATORS", found) == {OPERATOR, "me"}
     for name in ("ossa-authors", "ossa-approvals"):
         assert told in str(render(*settings)["ValidatingAdmissionPolicy", name])
 

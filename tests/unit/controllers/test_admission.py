@@ -50,3 +50,14 @@ def test_many_problems_make_one_message() -> None:
     assert message(["a: b"]) == "a: b"
     assert message(["a", "b"]) == "2 problems:\n- a\n- b"
     assert message([str(n) for n in range(12)]).endswith("- 9\n- and 2 more")
+
+
+def test_the_operator_alone_makes_executions_whose_inputs_refer_to_artifacts() -> None:
+    made = body(BAD["executions"])
+    assert review("executions", made, None, by_operator=True) == []
+    assert review("executions", made, None)[0].startswith(FIELD["executions"])
+    # Whoever steers one that is there is not asked about its inputs.
+    steered = body({**BAD["executions"], "suspend": True})
+    assert review("executions", steered, made) == []
+    large = body({"workflow": "w", "inputs": {"x": "x" * 30_000}})
+    assert "at most 24576 are taken" in review("executions", large, None, by_operator=True)[0]

@@ -159,6 +159,7 @@ async def running(server: str, certificate: tuple[Path, Path], tmp_path: Path) -
         "OSSA_ADMISSION_CERT_FILE": str(certificate[0]),
         "OSSA_ADMISSION_KEY_FILE": str(certificate[1]),
         "OSSA_DELEGATES": '["robot"]',
+        "OSSA_OPERATORS": '["operator"]',
     }
     with (tmp_path / "log").open("wb") as output:
         child = subprocess.Popen(  # noqa: ASYNC220 - it takes a millisecond, and the test has nothing else to do
@@ -237,6 +238,11 @@ async def test_the_process(certificate: tuple[Path, Path], tmp_path: Path) -> No
             assert answer["response"]["status"]["message"].startswith(FIELD[kind])
             _, answer = await process.post(path, admission_review(kind, GOOD[kind]))
             assert answer["response"]["allowed"] is True, answer
+
+        # The operator alone passes artifacts on to a child.
+        for user, allowed in (("operator", True), ("robot", False)):
+            review_ = admission_review("executions", BAD["executions"], userInfo={"username": user})
+            assert (await process.post("/executions", review_))[1]["response"]["allowed"] is allowed
 
         await every_author_is_recorded(process)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.authors import BadDelegates, delegates_from, recorded
+from controllers.authors import BadUsers, recorded, users_from
 from ossa.api.contract import ANNOTATION_AUTHOR as AUTHOR
 from ossa.api.contract import ANNOTATION_CREATED_BY as CREATED
 from ossa.api.contract import ANNOTATION_SPEC_CHANGED_BY as CHANGED
@@ -92,9 +92,9 @@ def test_the_policy_agrees_with_all_but_what_the_request_forges(new: Item, old: 
         assert (held.get(CREATED), held.get(CHANGED)) == (created, changed)
 
 
-def test_delegates_are_a_list_of_names() -> None:
-    assert delegates_from({}) == frozenset()
-    assert delegates_from({"OSSA_DELEGATES": '["a", "b"]'}) == {"a", "b"}
+def test_users_are_a_list_of_names() -> None:
+    assert users_from("OSSA_DELEGATES", {}) == frozenset()
+    assert users_from("OSSA_DELEGATES", {"OSSA_DELEGATES": '["a", "b"]'}) == {"a", "b"}
     for text in ("a", '"a"', "[1]", "{}"):
-        with pytest.raises(BadDelegates, match="OSSA_DELEGATES"):
-            delegates_from({"OSSA_DELEGATES": text})
+        with pytest.raises(BadUsers, match="OSSA_OPERATORS"):
+            users_from("OSSA_OPERATORS", {"OSSA_OPERATORS": text})

@@ -65,16 +65,31 @@ class Kubelet(Cluster):
         """The pod of `make` uploads the content, and ends."""
         await until(lambda: self.making is not None)
         assert self.making is not None
-        identity, uid = identity_of(self.making), self.making["metadata"]["uid"]
-        assert identity is not None
-        token = service.cluster.add_pod(uid.removeprefix("uid-"), execution_uid=identity.uid)
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        async with (
-            aiohttp.ClientSession() as http,
-            http.put(f"{service.url}/v1/artifacts", data=content, headers=headers) as answer,
-        ):
-            reference = await answer.json()
-        self.end(self.making, {"list": reference, "run": "done"})
+        self.end(self.making, {"list": await uploaded(service, self.making, content), "run": "done"})
+
+
+def token_of(service: Running, pod: dict[str, Any]) -> dict[str, str]:
+    """Headers with the token of a pod, which the artifact service knows from now on."""
+    identity, metadata = identity_of(pod), pod["metadata"]
+    assert identity is not None
+    token = service.cluster.add_pod(
+        metadata["uid"].removeprefix("uid-"),
+        execution_uid=identity.uid,
+        lineage=identity.lineage,
+        task_input=json.loads(metadata["annotations"]["ossa.dev/input"]),
+    )
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def uploaded(service: Running, pod: dict[str, Any], content: bytes) -> dict[str, Any]:
+    """The reference to what a pod stores."""
+    headers = {**token_of(service, pod), "Content-Type": "application/json"}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.put(f"{service.url}/v1/artifacts", data=content, headers=headers) as answer,
+    ):
+        found: dict[str, Any] = await answer.json()
+        return found
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """IDs of artifacts: what is issued verifies, and nothing else does."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ossa.api.artifact import ArtifactRef
-from ossa.store.signing import KeyUnusable, Signer, Writer, load_key, nonce_of
+from ossa.store.signing import ChildInputs, KeyUnusable, Signer, Writer, load_key, nonce_of
 
 KEY = b"k" * 32
 NONCE = bytes(range(16))
@@ -80,3 +82,44 @@ def test_a_short_or_missing_key_is_refused(tmp_path: Path) -> None:
         load_key(path)
     with pytest.raises(KeyUnusable, match="at least 32"):
         Signer(b"short")
+
+
+CHILD = ChildInputs(
+    namespace="lab",
+    name="run-call-1",
+    identity='{"uid": "e-1"}',
+    workflow="inner",
+    inputs={"rows": {"$artifact": "x"}, "n": 2, "deep": [{"a": None, "b": 0.5}]},
+)
+
+
+def test_a_seal_is_that_of_one_child() -> None:
+    seal = Signer(KEY).seal(CHILD)
+    assert Signer(KEY).is_seal(seal, CHILD)
+    # As the API server gives it back.
+    told = {"deep": [{"b": 0.5, "a": None}], "n": 2.0, "rows": {"$artifact": "x"}}
+    assert Signer(KEY).is_seal(seal, replace(CHILD, inputs=told))
+    assert not Signer(b"x" * 32).is_seal(seal, CHILD)
+    assert not Signer(KEY).is_seal("", CHILD)
+    assert not Signer(KEY).is_seal("ü", CHILD)
+
+
+CHILDREN = {
+    "namespace": replace(CHILD, namespace="other"),
+    "name": replace(CHILD, name="other"),
+    "identity": replace(CHILD, identity="other"),
+    "workflow": replace(CHILD, workflow="other"),
+}
+
+
+@pytest.mark.parametrize("field", CHILDREN)
+def test_a_seal_is_of_no_other_child(field: str) -> None:
+    assert not Signer(KEY).is_seal(Signer(KEY).seal(CHILD), CHILDREN[field])
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [{}, {**CHILD.inputs, "more": 1}, {**CHILD.inputs, "rows": {"$artifact": "y"}}, {"n": float("inf")}],
+)
+def test_a_seal_is_of_no_other_inputs(inputs: dict[str, Any]) -> None:
+    assert not Signer(KEY).is_seal(Signer(KEY).seal(CHILD), replace(CHILD, inputs=inputs))
