@@ -13,9 +13,7 @@ from ossa.api.contract import LABEL_BATCH, LABEL_EXECUTION_UID, LABEL_MANAGED_BY
 from ossa.api.execution import TaskStatus
 from ossa.engine.batches import spare_batches
 from ossa.engine.clock import from_text
-from ossa.engine.decide import decide
 from ossa.engine.decision import ending
-from ossa.engine.snapshot import Snapshot
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, Conflict, NotFound
 from ossa.kube.labels import label_value
@@ -82,15 +80,8 @@ class Cleaner:
             return
 
     async def _delete_pods(self, held: Working, age: timedelta) -> list[float]:
-        """Removes its pods in two batches: the good ones soon, the failed ones late.
-
-        What still runs (the write of the end was the last thing that a dying reconciler did) goes at once.
-        """
+        """Removes its pods in two batches: the good ones soon, the failed ones late."""
         pods = self._pods.of(held.uid)
-        if not pods:
-            return []
-        for name in decide(Snapshot(held.execution, pods=pods), datetime.now(UTC)).delete:
-            await self.delete_pod(held.namespace, name)
         waits: list[float] = []
         for phase, keep in (
             ("Succeeded", self._settings.keep_completed_pods),

@@ -323,7 +323,10 @@ class ExecutionController:
         self._creator.forget(held.uid)
         self._values.forget(held.uid)
         # The write of the end may have been the last thing that a dying reconciler did.
-        left = decide(Snapshot(held.execution, children=self._children.of(held.uid)), datetime.now(UTC))
+        seen = Snapshot(held.execution, pods=self.pods.of(held.uid), children=self._children.of(held.uid))
+        left = decide(seen, datetime.now(UTC))
+        for name in left.delete:
+            await self._cleaner.delete_pod(held.namespace, name)
         for change in left.change:
             await self._children.change(held.namespace, change)
         pause = await self._cleaner.clean(held, item)
