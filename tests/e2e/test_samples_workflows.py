@@ -74,6 +74,7 @@ RESULTS: dict[str, Expected] = {
     "finally": {
         "finally": (F, None, {"work": (F, 1), "clean-up": (C, 1), "celebrate": (S, 0), "report": (C, 1)}),
     },
+    "many-items": {"many-items": (C, {"count": 100, "first": 0, "last": 99}, {"draw": (C, 0)})},
     "nested": {"nested": (C, {"once": 42, "each": [2, 4]}, {"once": (C, 1), "each": (C, 0)})},
     "execution-retry": {
         "execution-retry": (C, {"attempt": 2}, {"prepare": (C, 1), "fails-once": (C, 2), "after": (C, 1)}),
@@ -142,6 +143,15 @@ def _check_for_each(ended: dict[str, Execution]) -> None:
     assert [held and held["index"] for held in items.outputs] == [0, 1, 2]
 
 
+def _check_many_items(ended: dict[str, Execution]) -> None:
+    status = ended["many-items"].status
+    items, archive = status.tasks["draw"].items, status.archive
+    assert items is not None
+    assert (items.completed, items.outputs, items.active) == (100, [], {})
+    assert archive is not None
+    assert sum(part.size for part in archive.outputs) > 100 * 300
+
+
 def _check_continue(ended: dict[str, Execution]) -> None:
     items = ended["continue-on-error"].status.tasks["each"].items
     assert items is not None
@@ -195,6 +205,7 @@ def _check_timeouts(ended: dict[str, Execution]) -> None:
 
 MORE = {
     "for-each": _check_for_each,
+    "many-items": _check_many_items,
     "continue-on-error": _check_continue,
     "fail-fast": _check_fail_fast,
     "finally": _check_finally,
