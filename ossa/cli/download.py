@@ -76,9 +76,16 @@ async def _artifact_files(reader: Reader, execution: Execution) -> AsyncIterator
             f"Completed: ossa watch {name}"
         )
     found = list(references(outputs))
+    for item in found:
+        if item.ref.media_type == VALUE_MEDIA_TYPE:  # what is within a value that is too large is an output too
+            found += references(json.loads(await reader.read(item.ref, _path(item))), item.keys)
     for file_name, item in zip(file_names(found), found, strict=True):
-        key = ".".join(item.keys)
-        yield file_name, await reader.read(item.ref, f"outputs.{key}"), {"output": key, **item.ref.to_json()}
+        about = {"output": ".".join(item.keys), **item.ref.to_json()}
+        yield file_name, await reader.read(item.ref, _path(item)), about
+
+
+def _path(item: Found) -> str:
+    return f"outputs.{'.'.join(item.keys)}"
 
 
 async def _task_files(reader: Reader, execution: Execution, names: Sequence[str]) -> AsyncIterator[File]:

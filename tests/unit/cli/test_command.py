@@ -72,6 +72,7 @@ class Cluster:
     executions: dict[str, dict[str, Any]] = field(default_factory=lambda: {"x1": deepcopy(RUNNING)})
     watches: list[list[Event]] = field(default_factory=list)  # one list of events for each watch; then none ends
     content: bytes = PLOT
+    contents: dict[str, bytes] = field(default_factory=dict)  # of other artifacts, by ID
     posted: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
     watched_from: list[str] = field(default_factory=list)
@@ -86,7 +87,7 @@ class Cluster:
         app.router.add_get(f"{OSSA}/namespaces/default/workflows/w", self.workflow)
         app.router.add_post("/api/v1/namespaces/default/serviceaccounts/report-reader/token", self.token)
         proxied = "/api/v1/namespaces/ossa-system/services/http:ossa-artifacts:8080/proxy"
-        app.router.add_get(f"{proxied}/v1/namespaces/default/executions/u1/artifacts/abc", self.artifact)
+        app.router.add_get(f"{proxied}/v1/namespaces/default/executions/u1/artifacts/{{id}}", self.artifact)
         return app
 
     async def get(self, request: web.Request) -> web.Response:
@@ -132,7 +133,7 @@ class Cluster:
         if self.content == b"refused":
             problem = {"title": "Forbidden", "detail": "report-reader may not read it"}
             return web.json_response(problem, status=403, content_type="application/problem+json")
-        return web.Response(body=self.content, content_type="image/png")
+        return web.Response(body=self.contents.get(request.match_info["id"], self.content), content_type="image/png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +314,23 @@ async def test_download_writes_the_artifacts(terminal: Terminal, tmp_path: Path)
     assert (tmp_path / "to" / "report.png").read_bytes() == PLOT
     assert terminal.cluster.posted[0]["spec"]["audiences"] == ["ossa-artifacts"]
     assert terminal.cluster.tokens == ["a-token"]
+
+
+async def test_download_of_what_a_large_output_refers_to(terminal: Terminal, tmp_path: Path) -> None:
+    content = json.dumps([{"plot": REFERENCE}, {"n": 1}]).encode()
+    large = {
+        "$artifact": "large",
+        "size": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "mediaType": "application/vnd.ossa.value+json",
+    }
+    terminal.cluster.executions["x1"] = {**COMPLETED, "status": {**COMPLETED["status"], "outputs": {"all": large}}}
+    terminal.cluster.contents["large"] = content
+    ended = await terminal.ossa("download", "x1", "--to", str(tmp_path))
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines() == [f"{tmp_path}/all.json", f"{tmp_path}/all.png"]
+    assert (tmp_path / "all.json").read_bytes() == content
+    assert (tmp_path / "all.png").read_bytes() == PLOT
 
 
 async def test_download_of_the_output_of_a_task(terminal: Terminal, tmp_path: Path) -> None:
