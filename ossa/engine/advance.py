@@ -192,10 +192,15 @@ class Advance:
         if not chosen:
             return
         values = self._items_of(name)
-        if values is None or isinstance(values, CannotStart):
+        if values is None:
             return
         for index in chosen:
-            yield Unit(name, index), {"item": values[index], "index": index}
+            if isinstance(values, CannotStart):
+                self._fail(Unit(name, index), values)
+            elif index >= len(values):
+                self._fail(Unit(name, index), CannotStart("InvalidInput", _fewer(len(values), items.total)))
+            else:
+                yield Unit(name, index), {"item": values[index], "index": index}
 
     def _items_of(self, name: str) -> Sequence[object] | CannotStart | None:
         """None where they are not there yet: they are asked for."""
@@ -268,3 +273,7 @@ class Advance:
             turn.start_child(one.unit, one.start, one.locks, compiled.spec)
         else:
             turn.start_unit(one.unit, one.start, one.locks)
+
+
+def _fewer(now: int, before: int) -> str:
+    return f"forEach has {now} items in this attempt of the Execution, and had {before} in the one before"

@@ -233,7 +233,8 @@ def _item_values(turn: Turn, task: CompiledTask, bindings: Bindings, unit: Unit)
     if unit.index is None:
         return {}
     items = items_of(task, bindings, turn.tasks)
-    return {"item": None if isinstance(items, CannotStart) else items[unit.index], "index": unit.index}
+    item = None if isinstance(items, CannotStart) or unit.index >= len(items) else items[unit.index]
+    return {"item": item, "index": unit.index}
 
 
 def end_groups(turn: Turn, revision: CompiledRevision) -> None:

@@ -171,10 +171,10 @@ def test_the_last_attempt_of_the_execution_ends_it() -> None:
     assert run.step().create == ()
 
 
-def second_round() -> Run:
+def second_round(items: str = "${{ [0, 1, 2] }}") -> Run:
     """`first` was skipped in the first attempt of the Execution, and runs in the second; an item of `each` failed."""
-    first = {"name": "first", "when": "${{ execution.attempt > 1 }}", "defaultOutput": {"n": 1}}
-    each = {"name": "each", "forEach": {"range": {"count": 3}, "parallelism": 1}, "dependsOn": ["first"]}
+    first = {"name": "first", "when": "${{ execution.attempt > 1 }}", "defaultOutput": {"list": [0, 1, 2]}}
+    each = {"name": "each", "forEach": {"items": items, "parallelism": 1}, "dependsOn": ["first"]}
     run = Run(compiled(spec(first, each, retry={"maxAttempts": 2, "backoff": NO_JITTER}, failFast=False)))
     run.step()
     run.succeed("each[0]")
@@ -212,3 +212,19 @@ def test_nor_does_the_execution_wait_for_one() -> None:
     assert run.step().create == ()
     run.later(seconds=-2)
     assert [(request.attempt, request.identity.round) for request in run.step().create] == [(2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("output", "reason", "message"),
+    [
+        ({"list": [7]}, "InvalidInput", "forEach has 1 items in this attempt of the Execution, and had 3 in the one"),
+        ({"list": 7}, "InvalidInput", "forEach.items is 7; it must be a list"),
+        ({}, "EvalError", "list"),
+    ],
+)
+def test_items_that_are_not_there_this_time_fail(output: dict[str, Any], reason: str, message: str) -> None:
+    run = second_round("${{ tasks.first.output.list }}")
+    assert run.succeed("first", output).create == ()
+    task = run.status.tasks["each"]
+    assert (run.phase(), task.phase, task.reason) == ("Failed", "Failed", reason)
+    assert message in (task.message or "")
