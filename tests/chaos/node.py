@@ -28,6 +28,7 @@ JSONObject = dict[str, Any]
 
 RENEW_SECONDS = 2.0
 KILLED = 137
+GRACE_SECONDS = 3.0
 
 
 def _now() -> str:
@@ -240,9 +241,9 @@ class _Pod:
         name = self._item["metadata"]["name"]
         drawn = zlib.crc32(self._item["metadata"]["uid"].encode()) % 3
         if drawn == 0 and self.run is not None:
-            # It hears of the signal, and still ends well if that takes it no longer than its grace.
+            # It does not care for the signal, and ends well if that takes it no longer than its grace.
             with suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(GRACE_SECONDS):
                     await self._over.wait()
         if drawn == 1 and self.run is not None:
             self.run.end("killed")

@@ -131,23 +131,23 @@ def launches(seed: int, *, mean_gap: float = 0.7) -> Iterator[Launch]:
             workflow=workflow,
             inputs=_inputs(rng, workflow),
             gap=rng.expovariate(1 / mean_gap),
-            steering=_steering(rng),
+            steering=_steering(rng, cancel=0.3 if workflow == "locked" else 0.08),
         )
         number += 1
 
 
-WORKFLOWS = ("chain", "diamond", "loop", "tolerant", "doomed", "nested", "locked", "again", "approved")
+WORKFLOWS = ("chain", "diamond", "loop", "tolerant", "doomed", "nested", "locked", "locked", "again", "approved")
 
 
-def _steering(rng: random.Random) -> Steering:
+def _steering(rng: random.Random, *, cancel: float) -> Steering:
     drawn, at, pause = rng.random(), rng.uniform(0.0, 6.0), rng.uniform(0.5, 8.0)
     if drawn < 0.08:
         return Steering(suspend_at=at, resume_at=at + pause)
     if drawn < 0.12:
         return Steering(suspend_at=0.0, resume_at=pause)
-    if drawn < 0.20:
+    if drawn < 0.12 + cancel:
         return Steering(cancel_at=at)
-    if drawn < 0.22:
+    if drawn < 0.14 + cancel:
         return Steering(suspend_at=at, cancel_at=at + pause)
     return Steering()
 
@@ -183,7 +183,8 @@ def _inputs(rng: random.Random, workflow: str) -> JSONObject:
         case "nested":
             return {"steps": steps("sum"), "chain": steps("a", "b", "c", "d"), "items": items(1, 3)}
         case "locked":
-            return {"steps": steps("alone", fail=0), "lock": rng.choice("xy"), "items": items(2, 4)}
+            alone = Step(add=rng.randrange(1, 1000), ms=rng.randrange(500, 4000), fail=rng.choice((0, 0, 1)))
+            return {"steps": {"alone": alone.to_json()}, "lock": rng.choice("xxy"), "items": items(2, 4)}
         case "again":
             rounds = rng.choice((0, 1, 1, 9))
             held = [_step(rng, fail=0, rounds=rng.choice((0, rounds))).to_json() for _ in range(3)]
