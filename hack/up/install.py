@@ -149,6 +149,9 @@ def _helm(job: Job, release: str, *arguments: str) -> None:
             "--namespace",
             paths.NAMESPACE,
             "--create-namespace",
+            # A killed benchmark or `make dev` has scaled the reconciler down, and owns that field since.
+            "--server-side=true",
+            "--force-conflicts",
             *arguments,
         ],
         sentence=f"helm could not install the chart {release}",
