@@ -104,7 +104,12 @@ def restart(name: str, number: signal.Signals) -> None:
     while running(name) and time.monotonic() < deadline:
         time.sleep(0.02)
     machine.kill_and_wait({pid})
-    _launch(Daemon(name, command), paths.LOGS / f"{name}.log", env=environment, fingerprint=record["fingerprint"])
+    deadline = time.monotonic() + 30
+    while not running(name):
+        if time.monotonic() > deadline:
+            raise Failure(f"{name} ends right after its start; its log: {paths.LOGS / f'{name}.log'}")
+        _launch(Daemon(name, command), paths.LOGS / f"{name}.log", env=environment, fingerprint=record["fingerprint"])
+        time.sleep(1.0)  # it ends at once where the port of the one before is not free yet: the kernel takes a moment
 
 
 def _launch(daemon: Daemon, log: Path, *, env: dict[str, str] | None = None, fingerprint: str = "") -> None:

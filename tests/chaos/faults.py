@@ -13,6 +13,7 @@ from hack.up import daemons
 from hack.up.steps import Failure
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError
+from tests.bench.cluster import BenchError
 from tests.chaos.answers import Rates
 from tests.chaos.node import FakeNode
 from tests.chaos.observer import Executions, Pods
@@ -165,8 +166,7 @@ class Faults:
         try:
             await asyncio.to_thread(daemons.restart, API_SERVER, number)
         except Failure as error:
-            self.log.left_out.setdefault(fault.kind, str(error))
-            return None
+            raise BenchError(str(error)) from error
         self.log.leaders.append(time.monotonic())
         return f"by {number.name}"
 

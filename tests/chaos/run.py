@@ -227,12 +227,18 @@ async def prepared(options: Options) -> AsyncIterator[Chaos]:
         parts = [*(node.serve() for node in nodes), watch(held.admin, person, namespace, pods, executions)]
         await stack.enter_async_context(_background([*parts, *(replica.serve() for replica in replicas)]))
         stack.push_async_callback(take_pods_away, held.admin, namespace)
+        stack.push_async_callback(_until_it_answers, held.admin)
         for node in nodes:
             await until_node_is_ready(held.admin, node.name)
         for workflow in workloads.workflows():
             await until_published(held.admin, namespace, workflow["metadata"]["name"])
         faults = Faults(held.admin, namespace, replicas, nodes[1], pods, executions, log, options.rates)
         yield Chaos(held, namespace, options, faults, nodes, replicas, pods, executions, log, runs)
+
+
+async def _until_it_answers(api: ApiClient) -> None:
+    """A run that is broken off may have just restarted the API server, and all is to be taken back by it."""
+    await insist(lambda: api.text("/readyz"))
 
 
 async def _remove_nodes(api: ApiClient) -> None:
