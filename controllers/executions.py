@@ -41,7 +41,7 @@ from ossa.api.execution import ExecutionStatus
 from ossa.engine.approvals import author_of
 from ossa.engine.batches import KEPT_PODS
 from ossa.engine.decide import Decision, decide
-from ossa.engine.snapshot import Snapshot
+from ossa.engine.snapshot import Snapshot, lock_holders
 from ossa.engine.states import EXECUTION_TERMINAL
 from ossa.kube.client import ApiClient, ApiError
 from ossa.kube.podstore import PodStore
@@ -207,9 +207,14 @@ class ExecutionController:
             return
         for item in self._cache.all():
             held = Working.of(item)
-            if held.status.phase not in EXECUTION_TERMINAL:
-                pods, children = self.pods.of(held.uid).values(), self._children.of(held.uid)
-                self.limits.seed(held.uid, held.namespace, held.status.tasks, pods, children)
+            uid, holders = held.uid, self._holders(held)
+            if held.status.phase in EXECUTION_TERMINAL:
+                self.limits.ended(uid, held.namespace, holders)
+                continue
+            pods, children = self.pods.of(uid).values(), self._children.of(uid)
+            self.limits.seed(
+                uid, held.namespace, tasks=held.status.tasks, pods=pods, children=children, holders=holders
+            )
         self._seeded = True
 
     async def _carry_out(self, held: Working, snapshot: Snapshot, decision: Decision, now: datetime) -> None:
@@ -222,7 +227,7 @@ class ExecutionController:
             try:
                 await self._statuses.write(held, decision.status)
             except ApiError:
-                self.limits.update(held.uid, held.namespace, before.tasks, children)
+                self.limits.update(held.uid, held.namespace, before.tasks, children, self._holders(held))
                 raise
         elif decision.status is not before:
             held.decided(decision.status, held.due or time.monotonic() + held.write_delay())
@@ -243,11 +248,15 @@ class ExecutionController:
     def _take(self, held: Working, decision: Decision, children: Collection[str]) -> None:
         uid, namespace = held.uid, held.namespace
         if decision.status.phase in EXECUTION_TERMINAL:
-            self.limits.forget(uid)
+            self.limits.ended(uid, namespace, self._holders(held))
             return
-        if decision.status.tasks is not held.status.tasks:
-            self.limits.update(uid, namespace, decision.status.tasks, children)
+        holders = self._holders(held)
+        if holders or self.limits.holds(uid) or decision.status.tasks is not held.status.tasks:
+            self.limits.update(uid, namespace, decision.status.tasks, children, holders)
         self.limits.waits(uid, namespace, starved=decision.starved, rank=held.rank, locks=decision.wants)
+
+    def _holders(self, held: Working) -> list[tuple[str, tuple[str, ...]]]:
+        return list(lock_holders(self.pods.of(held.uid).values(), self._children.of(held.uid).values()))
 
     async def _create(self, held: Working, snapshot: Snapshot, decision: Decision) -> ApiError | None:
         """Asks for pods and children. The error where one may or may not exist now: it is asked for again."""
@@ -322,6 +331,7 @@ class ExecutionController:
     async def _clean(self, held: Working, item: JSONObject) -> None:
         self._creator.forget(held.uid)
         self._values.forget(held.uid)
+        self.limits.ended(held.uid, held.namespace, self._holders(held))
         # The write of the end may have been the last thing that a dying reconciler did.
         seen = Snapshot(held.execution, pods=self.pods.of(held.uid), children=self._children.of(held.uid))
         left = decide(seen, datetime.now(UTC))

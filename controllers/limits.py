@@ -1,17 +1,21 @@
 """How many pods may run, and who holds which lock: shared by all executions, derived from their statuses.
 
-Nothing is stored: a lock is held by a unit that runs, so that it can neither leak nor be lost in a restart.
+Nothing is stored: a lock is held by a unit that runs, and by a pod or child that runs on though its task has given it
+up, so that it can neither leak nor be lost in a restart.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ossa.api.execution import TaskStatus
 from ossa.engine.snapshot import PodView
-from ossa.engine.units import active_units
+from ossa.engine.units import active_units, held_locks
+
+# The name of a pod or child, and its locks.
+Holder = tuple[str, Sequence[str]]
 
 
 @dataclass(slots=True)
@@ -36,36 +40,56 @@ class Limits:
         self._starving: dict[str, tuple[float, ...]] = {}
         self._waiting: dict[str, frozenset[tuple[str, str]]] = {}
 
-    def seed(
+    def seed(  # noqa: PLR0913 - each by name
+        self,
+        uid: str,
+        namespace: str,
+        *,
+        tasks: Mapping[str, TaskStatus],
+        pods: Iterable[PodView],
+        children: Collection[str] = (),
+        holders: Iterable[Holder] = (),
+    ) -> None:
+        """What a reconciler that starts finds: units that the status says run, and pods that it does not know of."""
+        running = [(unit, status) for unit, status in active_units(tasks) if status.phase == "Running"]
+        units = {(unit.task, unit.index or 0) for unit, _ in running}
+        units |= {(pod.task, pod.index) for pod in pods if not pod.ended and not pod.deleting}
+        without_pod = sum(status.pod in children for _, status in running)
+        self._put(uid, _Share(namespace, len(units) - without_pod, held_locks(tasks, holders)))
+
+    def update(
         self,
         uid: str,
         namespace: str,
         tasks: Mapping[str, TaskStatus],
-        pods: Iterable[PodView],
         children: Collection[str] = (),
+        holders: Iterable[Holder] = (),
     ) -> None:
-        """What a reconciler that starts finds: units that the status says run, and pods that it does not know of."""
-        running = [(unit, status) for unit, status in active_units(tasks) if status.phase == "Running"]
-        held: dict[tuple[str, int], tuple[str, ...]] = {
-            (unit.task, unit.index or 0): tuple(status.locks or ()) for unit, status in running
-        }
-        held |= {(pod.task, pod.index): pod.locks for pod in pods if not pod.ended and not pod.deleting}
-        without_pod = sum(status.pod in children for _, status in running)
-        locks = Counter(name for names in held.values() for name in names)
-        self._put(uid, _Share(namespace, len(held) - without_pod, locks))
-
-    def update(self, uid: str, namespace: str, tasks: Mapping[str, TaskStatus], children: Collection[str] = ()) -> None:
         """What an execution takes by now; whoever waits for what it gave back is woken.
 
         `children` are the names of its child Executions: these hold locks, but are no pods. Counted as pods they
         would keep the place that their own tasks wait for.
         """
         running = [status for _, status in active_units(tasks) if status.phase == "Running"]
-        locks = Counter(name for status in running for name in status.locks or ())
+        locks = held_locks(tasks, holders)
         self._put(uid, _Share(namespace, sum(status.pod not in children for status in running), locks))
 
+    def holds(self, uid: str) -> bool:
+        """Whether an execution holds a lock, as far as was told."""
+        return uid in self._shares and bool(self._shares[uid].locks)
+
+    def ended(self, uid: str, namespace: str, holders: Iterable[Holder]) -> None:
+        """The execution has ended; what of it has not yet keeps its locks. Called again when that changes."""
+        locks = held_locks({}, holders)
+        if locks:
+            self._starving.pop(uid, None)
+            self._waiting.pop(uid, None)
+            self._put(uid, _Share(namespace, 0, locks))
+        else:
+            self.forget(uid)
+
     def forget(self, uid: str) -> None:
-        """The execution has ended or is gone."""
+        """The execution is gone."""
         self._starving.pop(uid, None)
         self._waiting.pop(uid, None)
         share = self._shares.get(uid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from ossa.engine.graph import Graph
 from ossa.engine.observe import adopt_unit, end_groups, is_failing, is_handled, observe
 from ossa.engine.retrying import is_over, pause
 from ossa.engine.revision import CompiledRevision
+from ossa.engine.snapshot import lock_holders
 from ossa.engine.start import (
     Bindings,
     CannotStart,
@@ -54,6 +56,15 @@ def advance(turn: Turn, revision: CompiledRevision, graph: Graph, bindings: Bind
             return
 
 
+def _held(turn: Turn, revision: CompiledRevision) -> Counter[str]:
+    """How many holders the locks of the namespace have."""
+    held = Counter(turn.snapshot.held_locks)
+    if any(task.spec.locks for task in revision.tasks.values()):
+        snapshot = turn.snapshot
+        held += held_locks(turn.tasks, lock_holders(snapshot.pods.values(), snapshot.children.values()))
+    return held
+
+
 class Advance:
     """One look at what can start of the tasks of a graph."""
 
@@ -65,9 +76,7 @@ class Advance:
         self._limit = revision.revision.spec.parallelism
         self._fail_fast = revision.revision.spec.fail_fast and graph is revision.graph
         self._runs = turn.running()
-        self._held = dict(turn.snapshot.held_locks)
-        for name, count in held_locks(turn.tasks).items():
-            self._held[name] = self._held.get(name, 0) + count
+        self._held = _held(turn, revision)
 
     def run(self) -> None:
         """Starts what can start. Nothing does where one of them cannot, and nothing is to start after a failure."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -118,6 +118,12 @@ class WorkflowView:
     revision: str | None
     message: str | None
     current: bool
+
+
+def lock_holders(pods: Iterable[PodView], children: Iterable[ChildView]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The names and locks of those that have not ended, whether their task still waits for them or not."""
+    yield from ((pod.name, pod.locks) for pod in pods if pod.locks and not pod.ended)
+    yield from ((child.name, child.locks) for child in children if child.locks and not child.finished)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ossa.api.base import JSONObject
@@ -41,14 +42,14 @@ def made_attempts(status: AttemptStatus) -> int:
     return status.attempt - status.lost - status.earlier
 
 
-def held_locks(tasks: Mapping[str, TaskStatus]) -> dict[str, int]:
-    """How many holders each lock has among the units that run."""
-    held: dict[str, int] = {}
-    for _, status in active_units(tasks):
-        if status.phase == "Running":
-            for name in status.locks or ():
-                held[name] = held.get(name, 0) + 1
-    return held
+def held_locks(tasks: Mapping[str, TaskStatus], holders: Iterable[tuple[str, Sequence[str]]] = ()) -> Counter[str]:
+    """How many holders each lock has: units that run, and `holders`, the names and locks of what runs on by itself.
+
+    A pod that its task has given up, because that was cancelled or took too long, runs on for as long as its grace.
+    """
+    running = ((unit, status) for unit, status in active_units(tasks) if status.phase == "Running")
+    held = {status.pod or str(unit): status.locks or () for unit, status in running} | dict(holders)
+    return Counter(name for names in held.values() for name in names)
 
 
 def output_of(task: TaskStatus, compiled: CompiledTask | None) -> object:

@@ -123,6 +123,22 @@ def test_a_mutex_is_held_by_one_at_a_time() -> None:
     assert run.status.tasks["a"].locks is None
 
 
+def test_a_pod_that_was_given_up_keeps_its_lock_until_it_has_ended() -> None:
+    lock, retry = [{"name": "db"}], {"backoff": {"initial": "1s", "jitter": 0}}
+    run = Run(compiled(spec({"name": "a", "locks": lock, "timeout": "5s", "retry": retry})))
+    run.step()
+    run.pod("a", phase="Running")
+    name, running = next(iter(run.snapshot.pods.items()))
+    run.later(seconds=7)
+    assert run.step().delete == (name,)
+    run.later(seconds=2)
+    run.change(pods={name: replace(running, deleting=True)})
+    assert run.step().create == ()
+    assert run.status.tasks["a"].message == "waiting for the lock 'db'"
+    run.change(pods={})
+    assert [request.attempt for request in run.step().create] == [2]
+
+
 def test_a_semaphore_counts_other_executions_too() -> None:
     lock = [{"name": "gpu", "limit": 2}]
     run = Run(compiled(spec({"name": "a", "locks": lock}, {"name": "b", "locks": lock})))
