@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -194,14 +194,28 @@ async def run(options: Options) -> tuple[Evidence, float]:
         until = began + options.seconds
         seed = options.seed
         async with told(chaos.standing):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(chaos.load(until))
-                group.create_task(chaos.disturb(plan.faults(seed, without=without), until, in_turn=False))
-                group.create_task(chaos.disturb(plan.node_faults(seed, without=without), until, in_turn=True))
+            await _together(
+                chaos.load(until),
+                chaos.disturb(plan.faults(seed, without=without), until, in_turn=False),
+                chaos.disturb(plan.node_faults(seed, without=without), until, in_turn=True),
+            )
             seconds = time.monotonic() - began
             say("everything works again; waiting for what is left")
             await chaos.drain()
         return await chaos.evidence(), seconds
+
+
+async def _together(*parts: Coroutine[Any, Any, None]) -> None:
+    """All of them; the first error where one fails."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part in parts:
+                group.create_task(part)
+    except BaseExceptionGroup as error:
+        first: BaseException = error
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
 
 
 @asynccontextmanager
