@@ -1,23 +1,16 @@
-"""Execution: gather a snapshot, let the engine decide, carry the decision out.
-
-Pods are created as soon as they are decided; the status that tells of them is written a moment later, together with
-what else happens until then. A crash in between loses nothing: each pod carries which attempt it is, and whoever finds
-it takes it over. What starts the execution is written before its pods are made, and why a pod is deleted before it is.
-"""
+"""Execution: what happens to it, and when it is looked at; then it is decided on, and that carried out."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import kopf
 
-from controllers.announce import announce
 from controllers.approvals import Approvals
 from controllers.archive import Archive
 from controllers.cache import Key, ObjectCache, key_of
@@ -25,6 +18,7 @@ from controllers.children import Children
 from controllers.cleaning import Cleaner
 from controllers.creation import PodCreator
 from controllers.deciding import Decider
+from controllers.effects import Effects
 from controllers.gather import Gatherer
 from controllers.limits import Limits
 from controllers.loop import Loop
@@ -38,17 +32,13 @@ from controllers.values import PAUSE, Values
 from controllers.working import Working
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.execution import ExecutionStatus
-from ossa.engine.approvals import author_of
 from ossa.engine.batches import KEPT_PODS
-from ossa.engine.decide import Decision, decide
-from ossa.engine.snapshot import Snapshot, lock_holders
-from ossa.engine.states import EXECUTION_TERMINAL
-from ossa.kube.client import ApiClient, ApiError
+from ossa.engine.decide import Decision
+from ossa.engine.snapshot import Snapshot
+from ossa.kube.client import ApiClient
 from ossa.kube.podstore import PodStore
 from ossa.store.client import ArtifactClient
 from ossa.store.signing import Signer
-
-log = logging.getLogger(__name__)
 
 JSONObject = dict[str, Any]
 SYNC_PAUSE, THINNING_PAUSE = 0.1, 1.0
@@ -72,7 +62,6 @@ class ExecutionController:
         artifacts: ArtifactClient,
         epoch: int,
     ) -> None:
-        self._api = api
         self._cache = cache
         self._gone = gone
         self._keys: dict[str, Key] = {}
@@ -113,6 +102,17 @@ class ExecutionController:
             archive=archive,
             values=self._values,
             epoch=epoch,
+        )
+        self._effects = Effects(
+            api=api,
+            pods=self.pods,
+            creator=self._creator,
+            children=self._children,
+            approvals=self.approvals,
+            cleaner=self._cleaner,
+            statuses=self._statuses,
+            limits=self.limits,
+            decider=self.decider,
         )
 
     # --- what happens ---------------------------------------------------------------------------------------
@@ -180,13 +180,19 @@ class ExecutionController:
         if not (self.pods.synced and self.approvals.synced):
             self.loop.queue.add_after(uid, SYNC_PAUSE)
             return
-        self._seed()
+        if not self._seeded:
+            self._effects.seed(self._cache.all())
+            self._seeded = True
         held = self._working.get(uid)
         if held is None:
             held = self._working[uid] = Working.of(item)
         held.refresh(item)
         if held.ended:
-            await self._clean(held, item)
+            self._creator.forget(uid)
+            self._values.forget(uid)
+            pause = await self._effects.clean(held, item)
+            if pause is not None:
+                self.loop.queue.add_after(uid, pause)
             return
         await self._statuses.read(held)
         source = held.execution.spec.retry_of
@@ -199,80 +205,8 @@ class ExecutionController:
         while decision.need_logs or decision.need_values:
             snapshot = await self._gatherer.with_more(snapshot, decision)
             decision = self.decider.decide(snapshot, now)
-        await self._carry_out(held, snapshot, decision, now)
-
-    def _seed(self) -> None:
-        """Before anything is started, all that runs and all locks that are held are known."""
-        if self._seeded:
-            return
-        for item in self._cache.all():
-            held = Working.of(item)
-            uid, holders = held.uid, self._holders(held)
-            if held.status.phase in EXECUTION_TERMINAL:
-                self.limits.ended(uid, held.namespace, holders)
-                continue
-            pods, children = self.pods.of(uid).values(), self._children.of(uid)
-            self.limits.seed(
-                uid, held.namespace, tasks=held.status.tasks, pods=pods, children=children, holders=holders
-            )
-        self._seeded = True
-
-    async def _carry_out(self, held: Working, snapshot: Snapshot, decision: Decision, now: datetime) -> None:
-        before = held.status
-        # At once, without giving way: nobody else may take the same room or the same lock.
-        asked = (request.name for request in decision.children)
-        children = {*snapshot.children, *self._children.in_flight(held.uid), *asked}
-        self._take(held, decision, children)
-        if decision.first:
-            try:
-                await self._statuses.write(held, decision.status)
-            except ApiError:
-                self.limits.update(held.uid, held.namespace, before.tasks, children, self._holders(held))
-                raise
-        elif decision.status is not before:
-            held.decided(decision.status, held.due or time.monotonic() + held.write_delay())
-        self.decider.keeps(decision)
-        # Kept until they are said: where the write below meets a conflict they are not decided again.
-        held.events += decision.events
-        unsure = await self._create(held, snapshot, decision)
-        told = (before.phase, before.error) != (decision.status.phase, decision.status.error)
-        # Whoever waits for an Execution to start is told at once what is missing.
-        urgent = told or decision.delete or held.events or before.phase == "Pending"
-        if held.due is not None and (urgent or time.monotonic() >= held.due):
-            await self._statuses.write(held, held.status)
-        await self._finish_turn(held, decision)
-        if unsure is not None:
-            raise unsure
+        await self._effects.carry_out(held, snapshot, decision)
         self._look_again(held, snapshot, decision, now)
-
-    def _take(self, held: Working, decision: Decision, children: Collection[str]) -> None:
-        uid, namespace = held.uid, held.namespace
-        if decision.status.phase in EXECUTION_TERMINAL:
-            self.limits.ended(uid, namespace, self._holders(held))
-            return
-        holders = self._holders(held)
-        if holders or self.limits.holds(uid) or decision.status.tasks is not held.status.tasks:
-            self.limits.update(uid, namespace, decision.status.tasks, children, holders)
-        self.limits.waits(uid, namespace, starved=decision.starved, rank=held.rank, locks=decision.wants)
-
-    def _holders(self, held: Working) -> list[tuple[str, tuple[str, ...]]]:
-        return list(lock_holders(self.pods.of(held.uid).values(), self._children.of(held.uid).values()))
-
-    async def _create(self, held: Working, snapshot: Snapshot, decision: Decision) -> ApiError | None:
-        """Asks for pods and children. The error where one may or may not exist now: it is asked for again."""
-        self._creator.want(held.uid, decision.create)
-        self._children.want(held.uid, decision.children)
-        if snapshot.revision is None:
-            return None
-        try:
-            await self._creator.create(held.uid, snapshot.revision)
-            author = author_of(held.execution.metadata.annotations)
-            await self._children.create(held.uid, depth=held.depth + 1, author=author)
-            for request in decision.approvals:
-                await self.approvals.ask(request)
-        except ApiError as error:
-            return error  # what has been decided is written and told all the same
-        return None
 
     def _tell_others(self, kind: str | None, item: JSONObject) -> None:
         """Queues the parent of an execution that has changed, and those that wait to resume it."""
@@ -282,23 +216,6 @@ class ExecutionController:
         for uid in self._resumers.pop(key_of(item), ()):
             if uid in self._keys:
                 self._queue(uid, PRIORITY_OBJECT)
-
-    async def _finish_turn(self, held: Working, decision: Decision) -> None:
-        for name in decision.delete:
-            await self._cleaner.delete_pod(held.namespace, name)
-        for verdict in decision.verdicts:
-            await self.approvals.decide(held.namespace, verdict, datetime.now(UTC))
-        for change in decision.change:
-            await self._children.change(held.namespace, change)
-        item = self._cache.get(self._keys[held.uid]) if held.uid in self._keys else None
-        if item is None:
-            return
-        while held.events:
-            event = held.events[0]
-            await announce(self._api, item, kind=event.type, reason=event.reason, message=event.message)
-            held.events.remove(event)
-        if held.ended:
-            held.told = True
 
     def _look_again(self, held: Working, snapshot: Snapshot, decision: Decision, now: datetime) -> None:
         """What the API server said to new pods is told at once; those that are held up are tried again later."""
@@ -327,21 +244,6 @@ class ExecutionController:
         held = self._working.get(uid)
         if held is not None and held.written is not None:
             await self._cleaner.thin_out(held, held.written.tasks)
-
-    async def _clean(self, held: Working, item: JSONObject) -> None:
-        self._creator.forget(held.uid)
-        self._values.forget(held.uid)
-        self.limits.ended(held.uid, held.namespace, self._holders(held))
-        # The write of the end may have been the last thing that a dying reconciler did.
-        seen = Snapshot(held.execution, pods=self.pods.of(held.uid), children=self._children.of(held.uid))
-        left = decide(seen, datetime.now(UTC))
-        for name in left.delete:
-            await self._cleaner.delete_pod(held.namespace, name)
-        for change in left.change:
-            await self._children.change(held.namespace, change)
-        pause = await self._cleaner.clean(held, item)
-        if pause is not None:
-            self.loop.queue.add_after(held.uid, pause)
 
     def _forget(self, uid: str) -> None:
         self._keys.pop(uid, None)

@@ -35,6 +35,11 @@ class Statuses:
         self._wrote = wrote
         self._gone = gone
 
+    def current(self, held: Working) -> JSONObject | None:
+        """The newest object that is known; None where it is gone."""
+        item = self._cache.get(Key(held.namespace, held.execution.metadata.name))
+        return item if item is not None and item["metadata"]["uid"] == held.uid else None
+
     async def read(self, held: Working) -> None:
         """Has the whole status, also what of it lies in the artifact service.
 
@@ -56,12 +61,11 @@ class Statuses:
             Conflict: the spec has changed meanwhile; its event is on the way.
             ApiError: it could not be written, or what it is too large for could not be stored.
         """
-        name = held.execution.metadata.name
         made = await self._archive.pack(held, status)
-        item = self._cache.get(Key(held.namespace, name))
-        if item is None or item["metadata"]["uid"] != held.uid:
+        item = self.current(held)
+        if item is None:
             return
-        path = paths.ossa("executions", held.namespace, name)
+        path = paths.ossa("executions", held.namespace, held.execution.metadata.name)
         try:
             written = await write_status(self._api, path, item, made.to_json(), maps=("tasks",))
         except NotFound:
