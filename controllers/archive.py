@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import orjson
 
+from controllers.background import Background, Late
 from controllers.working import Working
-from ossa.api.artifact import ArtifactRef, value_media_type
+from ossa.api.artifact import JSON_MEDIA_TYPE, ArtifactRef, value_media_type
 from ossa.api.execution import ArchivedPart, ExecutionStatus
-from ossa.engine.packing import Part, is_large, large_outputs, new_part, packed, phases_alone, unpacked, whole_tasks
+from ossa.engine.packing import (
+    NewPart,
+    Part,
+    is_large,
+    large_outputs,
+    new_part,
+    packed,
+    phases_alone,
+    unpacked,
+    whole_tasks,
+)
 from ossa.kube.client import ApiError
 from ossa.store.client import ArtifactClient
 from ossa.store.errors import Damaged, NotFound, Problem
 
 JSONObject = dict[str, Any]
+T = TypeVar("T")
 # Bytes: 10,000 outputs of 4 KiB and what JSON adds.
 MAX_SIZE = 64 * 1024 * 1024
+# Seconds that a turn waits until all of the tasks are stored.
+TASKS_PATIENCE = 5.0
 _TRY_AGAIN = "ArtifactsUnavailable"
 
 
@@ -26,10 +42,17 @@ class ArchiveLost(Exception):
 
 
 class Archive:
-    """One for all executions."""
+    """One for all executions. `wake` is told of one for which something is stored that took long."""
 
-    def __init__(self, artifacts: ArtifactClient) -> None:
+    def __init__(self, artifacts: ArtifactClient, wake: Callable[[str], None]) -> None:
         self._artifacts = artifacts
+        self._parts: Background[tuple[Part, ...]] = Background(wake)
+        self._fields: Background[JSONObject] = Background(wake)
+
+    def forget(self, uid: str) -> None:
+        """The execution has ended or is gone."""
+        self._parts.forget(uid)
+        self._fields.forget(uid)
 
     async def pack(self, held: Working, status: ExecutionStatus) -> ExecutionStatus:
         """The status as it may be written, once what it leaves out is stored.
@@ -37,12 +60,13 @@ class Archive:
         Raises ApiError where the artifact service does not take it now: nothing is lost as long as nothing is written.
         """
         # More is stored before it is written: what a crash in between leaves behind goes with the execution.
-        new = new_part(status, held.parts)
-        if new is not None:
-            ref = await self._store(held, new.content)
-            held.parts = (*new.kept, Part(ref, new.keys))
-        made = await self._with_references(held, packed(status, held.parts))
-        return phases_alone(made, await self._store(held, whole_tasks(made))) if is_large(made) else made
+        while (new := new_part(status, held.parts)) is not None:
+            # What comes back may have been begun in an earlier turn, when less had ended.
+            held.parts = await self._awaited(self._parts, held, "outputs", partial(self._store_part, held, new))
+        made = packed(status, held.parts)
+        if large := large_outputs(status):
+            made = made.model_copy(update={"outputs": await self._with_references(held, status, large)})
+        return phases_alone(made, await self._store_tasks(held, made)) if is_large(made) else made
 
     async def unpack(
         self, namespace: str, uid: str, status: ExecutionStatus
@@ -62,28 +86,45 @@ class Archive:
         )
         return unpacked(status, contents, tasks), parts
 
-    async def _with_references(self, held: Working, status: ExecutionStatus) -> ExecutionStatus:
-        large = large_outputs(status)
-        if not large or status.outputs is None:
-            return status
-        if held.outputs is None:
-            fields = [status.outputs[name] for name in large]
-            refs = await asyncio.gather(*(self._put(held, field, value_media_type(field)) for field in fields))
-            moved = {name: ref.to_json() for name, ref in zip(large, refs, strict=True)}
-            held.outputs = {**status.outputs, **moved}
-        return status.model_copy(update={"outputs": held.outputs})
+    async def _with_references(self, held: Working, status: ExecutionStatus, large: Sequence[str]) -> JSONObject:
+        """The execution's own outputs with references in place of large fields; they do not change any more."""
+        outputs = status.outputs or {}
+        works = [(f"outputs.{name}", partial(self._store_field, held, outputs[name])) for name in large]
+        refs = await asyncio.gather(*(self._awaited(self._fields, held, key, work) for key, work in works))
+        return {**outputs, **dict(zip(large, refs, strict=True))}
 
-    async def _store(self, held: Working, content: JSONObject) -> ArchivedPart:
-        ref = await self._put(held, content)
+    async def _awaited(
+        self, works: Background[T], held: Working, key: str, work: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T:
+        try:
+            return await works.result(held.uid, key, work)
+        except Late as error:
+            raise _not_now("the artifact service takes long to answer") from error
+        except Problem as error:
+            raise _not_now(str(error)) from error
+
+    async def _store_part(self, held: Working, new: NewPart) -> tuple[Part, ...]:
+        ref = await self._put(held, new.content)
+        return (*new.kept, Part(ArchivedPart(id=ref.id, size=ref.size, sha256=ref.sha256), new.keys))
+
+    async def _store_field(self, held: Working, value: object) -> JSONObject:
+        return (await self._put(held, value, value_media_type(value))).to_json()
+
+    async def _store_tasks(self, held: Working, made: ExecutionStatus) -> ArchivedPart:
+        """Not in the background: by the next turn the tasks are others."""
+        try:
+            async with asyncio.timeout(TASKS_PATIENCE):
+                ref = await self._put(held, whole_tasks(made))
+        except TimeoutError as error:
+            raise _not_now("the artifact service takes long to answer") from error
+        except Problem as error:
+            raise _not_now(str(error)) from error
         return ArchivedPart(id=ref.id, size=ref.size, sha256=ref.sha256)
 
-    async def _put(self, held: Working, content: object, media_type: str = "application/json") -> ArtifactRef:
+    async def _put(self, held: Working, content: object, media_type: str = JSON_MEDIA_TYPE) -> ArtifactRef:
         # In a thread: a large one would keep all others waiting.
         body = await asyncio.to_thread(orjson.dumps, content)
-        try:
-            return await self._artifacts.put(held.namespace, held.uid, body, media_type=media_type)
-        except Problem as error:
-            raise ApiError(error.status, _TRY_AGAIN, f"the status cannot be written yet: {error}") from error
+        return await self._artifacts.put(held.namespace, held.uid, body, media_type=media_type)
 
     async def _load(self, namespace: str, uid: str, part: ArchivedPart) -> JSONObject:
         ref = ArtifactRef(id=part.id, size=part.size, sha256=part.sha256)
@@ -97,3 +138,7 @@ class Archive:
             ) from error
         content: JSONObject = await asyncio.to_thread(orjson.loads, body)
         return content
+
+
+def _not_now(why: str) -> ApiError:
+    return ApiError(0, _TRY_AGAIN, f"the status cannot be written yet: {why}")

@@ -84,9 +84,9 @@ class ExecutionController:
         self.approvals = Approvals(api, self.pods_changed)
         self._creator = PodCreator(api, settings, self.pods, transfers, epoch=epoch)
         self._cleaner = Cleaner(api, settings, self.pods)
-        archive = Archive(artifacts)
+        self._archive = Archive(artifacts, self.pods_changed)
         self._values = Values(artifacts, signer, self.pods_changed)
-        self._statuses = Statuses(api, cache, archive, wrote=partial(self._tell_others, None), gone=self._forget)
+        self._statuses = Statuses(api, cache, self._archive, wrote=partial(self._tell_others, None), gone=self._forget)
         self._gatherer = Gatherer(
             api=api,
             executions=cache,
@@ -99,7 +99,7 @@ class ExecutionController:
             limits=self.limits,
             outages=self.outages,
             signer=signer,
-            archive=archive,
+            archive=self._archive,
             values=self._values,
             epoch=epoch,
         )
@@ -190,6 +190,7 @@ class ExecutionController:
         if held.ended:
             self._creator.forget(uid)
             self._values.forget(uid)
+            self._archive.forget(uid)
             pause = await self._effects.clean(held, item)
             if pause is not None:
                 self.loop.queue.add_after(uid, pause)
@@ -250,6 +251,7 @@ class ExecutionController:
         self._working.pop(uid, None)
         self._creator.forget(uid)
         self._values.forget(uid)
+        self._archive.forget(uid)
         self._children.forget(uid)
         self.approvals.forget(uid)
         self.limits.forget(uid)

@@ -29,7 +29,6 @@ class Working:
     events: list[Announcement] = field(default_factory=list)  # decided, and not said yet
     written: ExecutionStatus | None = None  # the whole of what this process wrote last
     parts: tuple[Part, ...] = ()  # of its outputs, that lie in the artifact service
-    outputs: JSONObject | None = None  # its own, with references in place of large fields
     unreadable: str | None = None  # why what lies there cannot be read, for good
 
     @classmethod

@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
-from ossa.kube.client import ApiClient
+from controllers.archive import Archive
+from controllers.background import PATIENCE
+from controllers.working import Working
+from ossa.api.contract import API_VERSION
+from ossa.kube.client import ApiClient, ApiError
 from ossa.kube.config import KubeConfig
 from ossa.kube.pods import identity_of
 from ossa.store.client import ArtifactClient
@@ -178,3 +182,30 @@ async def test_what_is_gone_for_good_fails_the_execution_and_says_so(tmp_path: P
         assert error is not None
         assert (error.reason, error.task) == ("ArchiveLost", None)
         assert "status.archive" in error.message
+
+
+async def test_a_service_that_hangs_holds_up_a_turn_for_a_moment_only(token: Path) -> None:
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+        writer.close()
+
+    metadata = {"name": "run", "namespace": "lab", "uid": "u1", "resourceVersion": "1"}
+    task = {"phase": "Completed", "output": {"text": TEXT}}
+    item = {
+        "apiVersion": API_VERSION,
+        "kind": "Execution",
+        "metadata": metadata,
+        "spec": {"workflow": "flow"},
+        "status": {"phase": "Running", "tasks": {f"t{n}": task for n in range(COUNT)}},
+    }
+    held = Working.of(item)
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with ArtifactClient(f"http://127.0.0.1:{port}", token) as artifacts:
+            archive = Archive(artifacts, lambda _: None)
+            for patience in (PATIENCE + 1, PATIENCE):
+                async with asyncio.timeout(patience):
+                    with pytest.raises(ApiError, match="takes long"):
+                        await archive.pack(held, held.status)
+            archive.forget("u1")
+    assert held.parts == ()
