@@ -327,9 +327,10 @@ def test_worker_pods_are_let_in_with_the_leaders_epoch_alone() -> None:
     # An operator that has not made the Lease yet makes no pods.
     assert binding["paramRef"] == {"name": LEASE, "namespace": "ossa-system", "parameterNotFoundAction": "Deny"}
     assert policy["matchConstraints"]["objectSelector"]["matchLabels"] == {LABEL_MANAGED_BY: MANAGED_BY}
-    # Of those who may create such pods at all nobody is exempt.
-    assert len(policy["matchConditions"]) == 1
-    assert "system:serviceaccount:ossa-system:ossa-reconciler" in policy["matchConditions"][0]["expression"]
+    # Of those who may create such pods at all nobody is exempt, and what is not looked at is what would be let in.
+    operators, other_epochs = policy["matchConditions"]
+    assert "system:serviceaccount:ossa-system:ossa-reconciler" in operators["expression"]
+    assert other_epochs["expression"] == f"!({policy['validations'][0]['expression']})"
     assert ANNOTATION_EPOCH in policy["variables"][0]["expression"]
     # An upgrade would write an old epoch over the newest one, and an uninstallation would begin anew.
     assert of_kind("Lease") == []
