@@ -27,6 +27,7 @@ def cost(before: Counters, after: Counters, *, tasks: int) -> Figures:
     return {
         **{f"requests_per_task_{verb.lower()}": value for verb, value in own.items()},
         **_server_requests(before.server, after.server, tasks),
+        "apiserver_alloc_kib_per_task": round((_allocated(after.server) - _allocated(before.server)) / 1024 / tasks, 1),
         **_cpu(measure.per_task(measure.difference(after.cpu, before.cpu), tasks)),
     }
 
@@ -53,6 +54,11 @@ def _server_requests(before: str, after: str, tasks: int) -> Figures:
         "revisions_put": counted.get("apps/controllerrevisions//PUT", 0.0),
     }
     return {f"{key}_per_task": value for key, value in measure.per_task(wanted, tasks).items()}
+
+
+def _allocated(server: str) -> float:
+    """Bytes that the API server has allocated since its start: what it does, whatever else the machine does."""
+    return sum(measure.total(server, "go_memstats_alloc_bytes_total", ()).values())
 
 
 def speed(seen: Seen, created: Mapping[str, float], parents: Mapping[str, frozenset[str]]) -> Figures:

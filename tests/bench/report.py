@@ -19,6 +19,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("creation to the end of an execution, p50 / p99, ms", ("execution_p50_ms", "execution_p99_ms")),
     ("CPU of the reconciler, ms a task", ("cpu_ms_per_task_reconciler",)),
     ("CPU of API server / etcd, ms a task", ("cpu_ms_per_task_apiserver", "cpu_ms_per_task_etcd")),
+    ("what the API server allocates, KiB a task", ("apiserver_alloc_kib_per_task",)),
     (
         "CPU of controller-manager / scheduler, ms a task",
         ("cpu_ms_per_task_controller_manager", "cpu_ms_per_task_scheduler"),

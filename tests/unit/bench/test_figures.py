@@ -18,6 +18,7 @@ def requests(pods: int, patches: int, revisions: int) -> str:
             f'{head}"ossa.dev",resource="executions",subresource="status",verb="PATCH",code="200"}} {patches}',
             f'{head}"ossa.dev",resource="executions",subresource="status",verb="PATCH",code="409"}} 5',
             f'{head}"apps",resource="controllerrevisions",subresource="",verb="PUT",code="200"}} {revisions}',
+            f"go_memstats_alloc_bytes_total {pods * 2048}",
         ]
     )
 
@@ -32,6 +33,7 @@ def test_costs_are_what_grew_meanwhile_by_the_tasks() -> None:
     assert found["status_patch_per_task"] == 0.7
     assert found["revisions_put_per_task"] == 0.25
     assert found["cpu_ms_per_task_reconciler"] == 5.0
+    assert found["apiserver_alloc_kib_per_task"] == 2.0
     assert found["cpu_ms_per_task_other"] == 5.0
     assert found["other_share"] == 0.25
 
