@@ -76,7 +76,7 @@ class Effects:
                 self.limits.update(held.uid, held.namespace, before.tasks, children, self._holders(held))
                 raise
         elif decision.status is not before:
-            held.decided(decision.status, held.due or time.monotonic() + held.write_delay())
+            self.statuses.postpone(held, decision.status)
         self.decider.keeps(decision)
         # Kept until they are said: where the write below meets a conflict they are not decided again.
         held.events += decision.events

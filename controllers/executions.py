@@ -255,5 +255,6 @@ class ExecutionController:
         self._children.forget(uid)
         self.approvals.forget(uid)
         self.limits.forget(uid)
+        self._statuses.forget(uid)
         self.pods.forget(uid)
         self.loop.queue.forget(uid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,16 @@ class Statuses:
         self._archive = archive
         self._wrote = wrote
         self._gone = gone
+        self._postponed: set[str] = set()  # UIDs
+
+    def postpone(self, held: Working, status: ExecutionStatus) -> None:
+        """Keeps a status that is to be written at `held.due`, with what else is decided until then."""
+        self._postponed.add(held.uid)
+        held.decided(status, held.due or time.monotonic() + held.write_delay(len(self._postponed)))
+
+    def forget(self, uid: str) -> None:
+        """The Execution is gone."""
+        self._postponed.discard(uid)
 
     def current(self, held: Working) -> JSONObject | None:
         """The newest object that is known; None where it is gone."""
@@ -76,4 +87,5 @@ class Statuses:
             held.refresh(written)
             self._wrote(written)
         # Of one that has ended nothing more is decided: what lies in the artifact service is not kept here.
+        self._postponed.discard(held.uid)
         held.decided(made if status.phase in EXECUTION_TERMINAL else status, None)
