@@ -57,8 +57,8 @@ ENV_ARTIFACTS_TOKEN = "OSSA_ARTIFACTS_TOKEN"  # noqa: S105 - a file's path, not 
 ENV_AGENTS_PATH = "OSSA_AGENTS_PATH"
 
 MAIN_CONTAINER = "main"
-POD_INFO_PATH = "/ossa/in"  # downward API volume: input.json, capability.json
-TOKEN_PATH = "/ossa/token"  # noqa: S105 - projected service account token: the file `token`
+POD_INFO_PATH = "/ossa/in"  # a projected volume: input.json, capability.json, and the token for the artifact service
+TOKEN_FILE = "token"  # noqa: S105 - a file's name
 OUTPUT_PATH = "/ossa/termination-log"
 ARTIFACTS_AUDIENCE = "ossa-artifacts"
 # Paths of the artifact service, for the pods of tasks and for everybody else; an ID follows where one is read.

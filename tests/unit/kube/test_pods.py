@@ -95,10 +95,11 @@ def test_the_contract_is_in_its_environment_and_mounts() -> None:
     assert main["terminationMessagePolicy"] == "FallbackToLogsOnError"
     mounts = {mount["mountPath"]: mount["name"] for mount in main["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
-    files = {item["path"] for item in volumes[mounts["/ossa/in"]]["downwardAPI"]["items"]}
-    assert files == {"input.json", "capability.json"}
-    token = volumes[mounts["/ossa/token"]]["projected"]["sources"][0]["serviceAccountToken"]
-    assert token["audience"] == "ossa-artifacts"
+    info, account = volumes[mounts["/ossa/in"]]["projected"]["sources"]
+    files = {f"/ossa/in/{item['path']}" for item in info["downwardAPI"]["items"]}
+    assert files == {env["OSSA_INPUT"], env["OSSA_CAPABILITY"]}
+    assert env["OSSA_ARTIFACTS_TOKEN"] == f"/ossa/in/{account['serviceAccountToken']['path']}"
+    assert account["serviceAccountToken"]["audience"] == "ossa-artifacts"
 
 
 def test_a_container_has_no_handler_and_its_own_command() -> None:
@@ -150,8 +151,8 @@ def test_a_template_adds_what_is_not_ours() -> None:
     assert pod["spec"]["terminationGracePeriodSeconds"] == 3
     assert [c["name"] for c in pod["spec"]["containers"]] == ["sidecar", "main"]
     assert env_of(pod)["MODE"] == "fast"
-    assert {mount["mountPath"] for mount in main_of(pod)["volumeMounts"]} == {"/scratch", "/ossa/in", "/ossa/token"}
-    assert {volume["name"] for volume in pod["spec"]["volumes"]} == {"scratch", "ossa-in", "ossa-token"}
+    assert {mount["mountPath"] for mount in main_of(pod)["volumeMounts"]} == {"/scratch", "/ossa/in"}
+    assert {volume["name"] for volume in pod["spec"]["volumes"]} == {"scratch", "ossa-in"}
 
 
 def test_a_template_cannot_take_what_is_ours() -> None:
@@ -159,14 +160,14 @@ def test_a_template_cannot_take_what_is_ours() -> None:
         {
             "restartPolicy": "Always",
             "serviceAccountName": "admin",
-            "volumes": [{"name": "ossa-token", "emptyDir": {}}],
+            "volumes": [{"name": "ossa-in", "emptyDir": {}}],
             "containers": [
                 {
                     "name": "main",
                     "image": "evil",
                     "env": [{"name": "OSSA_TASK", "value": "{}"}],
                     "terminationMessagePath": "/dev/null",
-                    "volumeMounts": [{"name": "x", "mountPath": "/ossa/token"}],
+                    "volumeMounts": [{"name": "x", "mountPath": "/ossa/in"}],
                 }
             ],
         },
@@ -177,12 +178,12 @@ def test_a_template_cannot_take_what_is_ours() -> None:
     assert pod["metadata"]["labels"][LABEL_EXECUTION_UID] == "uid-1"
     assert json.loads(pod["metadata"]["annotations"][ANNOTATION_INPUT])["records"] == [1, None]
     assert (pod["spec"]["restartPolicy"], pod["spec"]["serviceAccountName"]) == ("Never", "default")
-    assert "projected" in next(v for v in pod["spec"]["volumes"] if v["name"] == "ossa-token")
+    assert "projected" in next(v for v in pod["spec"]["volumes"] if v["name"] == "ossa-in")
     main = main_of(pod)
     assert main["image"] == "worker:1"
     assert main["terminationMessagePath"] == "/ossa/termination-log"
     assert json.loads(env_of(pod)["OSSA_TASK"])["task"] == "ingest"
-    assert [m["name"] for m in main["volumeMounts"] if m["mountPath"] == "/ossa/token"] == ["ossa-token"]
+    assert [m["name"] for m in main["volumeMounts"] if m["mountPath"] == "/ossa/in"] == ["ossa-in"]
 
 
 def test_a_template_s_security_context_is_kept_and_completed() -> None:
