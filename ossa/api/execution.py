@@ -71,6 +71,10 @@ class ExecutionSpec(Model):
     )
 
 
+def _is_zero(value: int) -> bool:
+    return value == 0
+
+
 class AttemptStatus(StatusModel):
     """Where one task, or one item of a forEach, stands."""
 
@@ -78,9 +82,16 @@ class AttemptStatus(StatusModel):
         default="Pending",
         description="Pending, Waiting, Running, Retrying, Completed, Failed or Skipped.",
     )
-    attempt: int = Field(default=0, description="The current or last attempt, counted from 1.")
-    lost: int = Field(default=0, description="Attempts whose pod vanished; they do not count against the task.")
-    earlier: int = Field(default=0, description="Attempts made in earlier attempts of the Execution.")
+    # Zeros are left out: the API server checks each field of each task anew at every write.
+    attempt: int = Field(default=0, exclude_if=_is_zero, description="The current or last attempt, counted from 1.")
+    lost: int = Field(
+        default=0,
+        exclude_if=_is_zero,
+        description="Attempts whose pod vanished; they do not count against the task. Unset: none.",
+    )
+    earlier: int = Field(
+        default=0, exclude_if=_is_zero, description="Attempts made in earlier attempts of the Execution. Unset: none."
+    )
     pod: str | None = Field(
         default=None, description="Name of the pod, or child Execution, of the current or last attempt."
     )
