@@ -120,6 +120,19 @@ def connection(config: KubeConfig) -> kopf.ConnectionInfo:
     )
 
 
+class NoMemory(kopf.DiffBaseStorage):
+    """kopf's handlers of changes want to know what an object was like. We have none: no event need be copied."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:  # noqa: ARG002 - of the interface
+        return {}
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002 - of the interface
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing to do."""
+
+
 def registry_of(platform: Platform, config: KubeConfig) -> kopf.OperatorRegistry:
     """kopf's side: who we are, how it behaves, and the handlers."""
     registry = kopf.OperatorRegistry()
@@ -132,6 +145,7 @@ def registry_of(platform: Platform, config: KubeConfig) -> kopf.OperatorRegistry
     def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.scanning.disabled = True  # our kinds are installed before us; no watch of all CRDs
         settings.posting.enabled = False
+        settings.persistence.diffbase_storage = NoMemory()
         settings.peering.standalone = True
         settings.watching.server_timeout = 300
 

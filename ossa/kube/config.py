@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+# A kubelet renews a token when a fifth of its life is left.
+TOKEN_SECONDS = 5.0
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -38,6 +42,20 @@ class KubeConfig:
         return context
 
 
+def _kept(read: Callable[[], str | None]) -> Callable[[], str | None]:
+    """`read`, asked again when its answer is TOKEN_SECONDS old: each request needs it, and reading takes a while."""
+    token: str | None = None
+    until = -math.inf
+
+    def kept() -> str | None:
+        nonlocal token, until
+        if (now := time.monotonic()) >= until:
+            token, until = read(), now + TOKEN_SECONDS
+        return token
+
+    return kept
+
+
 def load_config(context: str | None = None) -> KubeConfig:
     """The in-cluster configuration where there is one and no `context` is asked for, else the kubeconfig.
 
@@ -55,7 +73,7 @@ def _in_cluster() -> KubeConfig:
     return KubeConfig(
         server=f"https://{host}:{port}",
         ca_file=str(SERVICE_ACCOUNT / "ca.crt"),
-        token=lambda: (SERVICE_ACCOUNT / "token").read_text().strip(),
+        token=_kept(lambda: (SERVICE_ACCOUNT / "token").read_text().strip()),
         namespace=(SERVICE_ACCOUNT / "namespace").read_text().strip(),
     )
 
@@ -84,6 +102,6 @@ def _from_kubeconfig(context: str | None) -> KubeConfig:
         cert_file=found.cert_file,
         key_file=found.key_file,
         verify=bool(found.verify_ssl),
-        token=token,
+        token=_kept(token),
         namespace=str(chosen["context"].get("namespace") or "default"),
     )
