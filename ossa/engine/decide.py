@@ -16,7 +16,7 @@ from ossa.engine.advance import advance
 from ossa.engine.asking import judge_approvals
 from ossa.engine.clock import duration_text, from_text, parse_duration
 from ossa.engine.decision import Announcement, ChildChange, ChildRequest, Decision, PodRequest
-from ossa.engine.finish import pause_of, reset_for_retry, settle, stop, stop_if_asked
+from ossa.engine.finish import is_held, pause_of, reset_for_retry, settle, stop, stop_if_asked
 from ossa.engine.names import pod_name
 from ossa.engine.observe import MAX_LOST, adopt, observe
 from ossa.engine.retrying import is_over
@@ -188,7 +188,7 @@ def _running(turn: Turn, revision: CompiledRevision) -> None:
     if turn.waits and turn.stopped:
         turn.waits = False
         observe(turn, revision, bindings)  # what went wrong first is known now: no failure waits for its log
-    suspended = execution.spec.suspend and not turn.stopped
+    suspended = is_held(turn, revision)
     _pause_or_resume(turn, suspended=suspended)
     if not suspended and not turn.waits and not turn.stopped:
         advance(turn, revision, revision.graph, bindings)
@@ -205,7 +205,7 @@ def _pause_or_resume(turn: Turn, *, suspended: bool) -> None:
         turn.announce("Normal", "Paused", "Paused: spec.suspend is true; what runs may end")
     elif not suspended and turn.get("phase") == "Paused":
         turn.set(phase="Running")
-        if not turn.stopped:
+        if not turn.snapshot.execution.spec.suspend:
             turn.announce("Normal", "Resumed", "Resumed: spec.suspend is false")
 
 

@@ -30,16 +30,28 @@ def stop_if_asked(turn: Turn, revision: CompiledRevision) -> None:
         return
     if turn.snapshot.execution.spec.cancel:
         stop(turn, revision.graph.order, "Cancelled", "cancelled: spec.cancel is true")
-        return
-    limit, started = revision.timeout, turn.get("started_at")
-    if limit is None or started is None:
-        return
+    elif revision.timeout is not None and _is_out_of_time(turn, revision.timeout):
+        text = f"it ran longer than spec.timeout of its workflow, {duration_text(revision.timeout)}"
+        stop(turn, revision.graph.order, "Timeout", text)
+
+
+def is_held(turn: Turn, revision: CompiledRevision) -> bool:
+    """Whether it is suspended. One that is cancelled or out of time is not, also where nothing is left to stop."""
+    spec = turn.snapshot.execution.spec
+    if not spec.suspend or spec.cancel or turn.stopped:
+        return False
+    return revision.timeout is None or not _is_out_of_time(turn, revision.timeout)
+
+
+def _is_out_of_time(turn: Turn, limit: timedelta) -> bool:
+    started = turn.get("started_at")
+    if started is None:
+        return False
     deadline = from_text(started) + limit + timedelta(seconds=1)
-    if turn.now < deadline:
-        turn.wake(deadline)
-        return
-    text = f"it ran longer than spec.timeout of its workflow, {duration_text(limit)}"
-    stop(turn, revision.graph.order, "Timeout", text)
+    if turn.now >= deadline:
+        return True
+    turn.wake(deadline)
+    return False
 
 
 def stop(turn: Turn, names: tuple[str, ...], reason: Reason, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from ossa.engine.decide import decide
@@ -100,6 +101,29 @@ def test_finally_runs_when_it_is_cancelled_also_while_suspended() -> None:
         assert run.phase() == "Failed"
         assert run.status.error is not None
         assert run.status.error.reason == "Cancelled"
+
+
+def test_one_that_is_cancelled_when_nothing_is_left_to_stop_does_not_stay_suspended() -> None:
+    run = started({"name": "a"}, finally_=TIDY)
+    run.steer(suspend=True)
+    run.succeed("a")
+    assert run.phase() == "Paused"
+    decision = run.steer(cancel=True)
+    assert (run.phase(), [request.task for request in decision.create]) == ("Running", ["tidy"])
+    assert [event.reason for event in decision.events] == []
+    run.succeed("tidy")
+    assert run.phase() == "Completed", "all of it had ended well before"
+
+
+def test_nor_does_one_that_is_out_of_time() -> None:
+    run = started({"name": "a"}, timeout="1m")
+    run.steer(suspend=True)
+    decision = run.succeed("a")
+    assert run.phase() == "Paused"
+    assert decision.wake_at == NOW + timedelta(seconds=61)
+    run.later(seconds=62)
+    run.step()
+    assert run.phase() == "Completed"
 
 
 def test_when_it_is_cancelled_no_failure_of_finally_waits_for_its_log() -> None:
