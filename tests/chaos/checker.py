@@ -51,8 +51,9 @@ class _Look:
         spec = held.item["spec"]
         self._want: Expected = expected(spec["workflow"], spec.get("inputs") or {})
         self._asked_to_end = is_cancelled(evidence, held)
-        error = held.status.get("error") or {}
-        self._cancelled = self._asked_to_end and error.get("reason") == "Cancelled"
+        error, attempt = held.status.get("error") or {}, held.status.get("attempt", 1)
+        # One that had just failed by itself is not tried again.
+        self._cancelled = self._asked_to_end and (error.get("reason") == "Cancelled" or attempt < self._want.round)
 
     def findings(self) -> Iterator[Finding]:
         """All rules."""

@@ -25,7 +25,7 @@ from tests.chaos.plan import API_SERVER_FAULTS, Fault, Launch
 from tests.chaos.proxy import Proxy
 from tests.chaos.records import Evidence, FaultLog, Finding, Run
 from tests.chaos.replicas import Replica, environment_of
-from tests.chaos.stage import remove_remains, take_pods_away
+from tests.chaos.stage import remove_remains, stay_alone, take_pods_away
 
 JSONObject = dict[str, Any]
 
@@ -239,6 +239,7 @@ async def prepared(options: Options) -> AsyncIterator[Chaos]:
         for item in (workloads.agent(), *workloads.workflows()):
             await held.admin.post(paths.ossa(item["kind"].lower() + "s", namespace), item)
         parts = [*(node.serve() for node in nodes), watch(held.admin, person, namespace, pods, executions)]
+        parts.append(stay_alone(held.admin))
         await stack.enter_async_context(_background([*parts, *(replica.serve() for replica in replicas)]))
         stack.push_async_callback(take_pods_away, held.admin, namespace)
         stack.push_async_callback(_until_it_answers, held.admin)

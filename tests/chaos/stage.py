@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import NoReturn
+
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, NotFound
-from tests.bench.cluster import LABEL, remove_node
+from tests.bench.cluster import DEPLOYMENT, LABEL, SYSTEM, BenchError, remove_node
 from tests.chaos.workloads import NODES
 
 
@@ -24,3 +27,19 @@ async def remove_remains(api: ApiClient) -> None:
         await take_pods_away(api, item["metadata"]["name"])
     for name in NODES:
         await remove_node(api, name)
+
+
+async def stay_alone(api: ApiClient, every: float = 5.0) -> NoReturn:
+    """Runs until cancelled, or until the Deployment is scaled up by somebody else: its reconcilers then lead.
+
+    Raises:
+        BenchError: it was.
+    """
+    while True:
+        await asyncio.sleep(every)
+        try:
+            found = await api.get(paths.apps("deployments", SYSTEM, DEPLOYMENT))
+        except ApiError:
+            continue
+        if found["spec"]["replicas"]:
+            raise BenchError(f"Deployment {SYSTEM}/{DEPLOYMENT} was scaled up meanwhile: what ran is no evidence")
