@@ -240,10 +240,10 @@ class _Pod:
         await self._until_done(_nothing)
         name = self._item["metadata"]["name"]
         drawn = zlib.crc32(self._item["metadata"]["uid"].encode()) % 3
-        if drawn == 0 and self.run is not None:
+        if drawn != 1 and self.run is not None:
             # It does not care for the signal, and ends well if that takes it no longer than its grace.
             with suppress(TimeoutError):
-                async with asyncio.timeout(GRACE_SECONDS):
+                async with asyncio.timeout(GRACE_SECONDS if drawn == 0 else GRACE_SECONDS / 3):
                     await self._over.wait()
         if drawn == 1 and self.run is not None:
             self.run.end("killed")
