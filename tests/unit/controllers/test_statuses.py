@@ -28,7 +28,8 @@ class World:
         self.api = api
         self.cache = ObjectCache()
         artifacts = ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token)
-        self.statuses = Statuses(api, self.cache, Archive(artifacts), wrote=lambda _: None, gone=lambda _: None)
+        archive = Archive(artifacts, lambda _: None)
+        self.statuses = Statuses(api, self.cache, archive, wrote=lambda _: None, gone=lambda _: None)
 
     async def running(self, name: str) -> Working:
         """One whose status has changed and is not written."""
