@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ossa.api.artifact import find_references
+from ossa.engine.attempt import Attempt
 from ossa.engine.clock import from_text
 from ossa.engine.decision import ChildChange
 from ossa.engine.expressions import EvalError
-from ossa.engine.outcome import ROUNDING, Attempt, Done, Failure, Lost, Outcome, Waiting, judge
+from ossa.engine.outcome import ROUNDING, Done, Failure, Lost, Outcome, Waiting, judge
 from ossa.engine.retrying import pause
 from ossa.engine.revision import CompiledRevision, CompiledTask
 from ossa.engine.snapshot import ChildView, PodView

@@ -10,6 +10,7 @@ from ossa.api.base import Condition, set_condition
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import MAX_LINEAGE, AttemptStatus, ExecutionError, TaskStatus
 from ossa.api.task import Task
+from ossa.engine.blame import error_of_execution, error_of_unit
 from ossa.engine.clock import duration_text, from_text, to_exact_text, to_text
 from ossa.engine.decision import (
     Announcement,
@@ -28,14 +29,12 @@ from ossa.engine.outcome import Failure, earliest
 from ossa.engine.snapshot import ChildView, PodView, Snapshot
 from ossa.engine.start import CannotStart, Start, Unread
 from ossa.engine.states import TASK_TERMINAL, check_execution_transition
+from ossa.engine.strays import stray_children, stray_pods
 from ossa.engine.units import Unit, active_units
 from ossa.engine.values import shorten
 
-_LOG_TAIL_LINES = 20
-_LOG_TAIL_CHARACTERS = 4096
 _MESSAGE = 200  # of the column MESSAGE; the whole of it is in status.error
 _EVENT_MESSAGE = 1024
-_ERROR_MESSAGE = 2048
 STOPPED = frozenset({"Cancelled", "Timeout"})
 
 
@@ -116,18 +115,10 @@ class Turn:
 
     def error(self, failure: Failure | CannotStart, *, unit: Unit | None) -> ExecutionError:
         """What is recorded as the first thing that went wrong."""
-        held = self.ledger.unit(unit) if unit is not None else None
-        tail = self.snapshot.log_tails.get(held.pod or "") if held is not None else None
-        message = f"task {str(unit)!r} failed: {failure.message}" if unit is not None else failure.message
-        return ExecutionError(
-            task=unit.task if unit is not None else None,
-            index=unit.index if unit is not None else None,
-            attempt=held.attempt or None if held is not None else None,
-            reason=failure.reason,
-            exit_code=failure.exit_code if isinstance(failure, Failure) else None,
-            message=shorten(message, _ERROR_MESSAGE),
-            log_tail=_tail(tail) if tail else None,
-        )
+        if unit is None:
+            return error_of_execution(failure)
+        held = self.ledger.unit(unit)
+        return error_of_unit(failure, unit, held, self.snapshot.log_tails.get(held.pod or ""))
 
     # --- its tasks ------------------------------------------------------------------------------------------
 
@@ -302,13 +293,15 @@ class Turn:
             well = sum(task.phase in ("Completed", "Skipped") for task in self.tasks.values())
             self.set(progress=f"{well}/{len(self.tasks)}")
         status = self._before.model_copy(update=self._changes) if self._changes else self._before
+        children = self.snapshot.children
         return Decision(
             status=status,
             create=tuple(self._create),
             children=tuple(self._children),
             approvals=tuple(self._approvals),
-            delete=tuple(sorted(name for name, pod in self.snapshot.pods.items() if self._is_stray(pod))),
-            change=(*self._change, *self._cancelled_children()),
+            delete=stray_pods(self.tasks, self.snapshot.pods),
+            # Asked for until it is so.
+            change=(*self._change, *(ChildChange(name, cancel=True) for name in stray_children(self.tasks, children))),
             verdicts=tuple(self._verdicts),
             need_logs=tuple(self._need_logs),
             need_values=tuple(self._need_values.values()),
@@ -319,39 +312,6 @@ class Turn:
             starved=self.starved,
             wants=frozenset(self.wants),
         )
-
-    def _cancelled_children(self) -> list[ChildChange]:
-        """Children that still run, but not for their task: it timed out, or was stopped. Asked for until it is so."""
-        found = sorted(self.snapshot.children.items())
-        return [ChildChange(name, cancel=True) for name, child in found if self._is_stray_child(child)]
-
-    def _is_stray_child(self, child: ChildView) -> bool:
-        if child.finished or child.cancel or child.deleting:
-            return False
-        task = self.tasks.get(child.task)
-        if task is None or task.phase in TASK_TERMINAL:
-            return True
-        held: AttemptStatus = task
-        if task.items is not None:
-            active = task.items.active.get(str(child.index))
-            if active is None:
-                return child.index < task.items.started
-            held = active
-        # One of a later attempt than is known is yet to be taken over.
-        mine = held.phase == "Running" and held.pod == child.name
-        return not mine and held.attempt >= child.attempt
-
-    def _is_stray(self, pod: PodView) -> bool:
-        """Whether a pod may still run, but not for its task: lost, timed out, or only its sidecars."""
-        if pod.deleting or pod.phase in ("Succeeded", "Failed"):
-            return False
-        if pod.exit_code is not None and pod.containers == 1:
-            return False  # the phase comes a moment after the exit code; the log of the pod is still wanted
-        task = self.tasks.get(pod.task)
-        if task is None:
-            return True
-        held = task.items.active.get(str(pod.index)) if task.items is not None else task
-        return held is None or held.phase != "Running" or held.pod != pod.name
 
     def identity(self, unit: Unit, before: AttemptStatus, locks: tuple[str, ...]) -> TaskIdentity:
         """Names the next attempt of a unit."""
@@ -370,8 +330,3 @@ class Turn:
             lineage=tuple(self.get("lineage") or ()),
             epoch=self.snapshot.epoch,
         )
-
-
-def _tail(log: str) -> str:
-    lines = log.replace("\x00", "").rstrip().splitlines()[-_LOG_TAIL_LINES:]
-    return "\n".join(lines)[-_LOG_TAIL_CHARACTERS:]

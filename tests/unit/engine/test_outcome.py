@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ossa.engine.outcome import Attempt, Done, Failure, Lost, Outcome, Waiting, judge
+from ossa.engine.attempt import Attempt
+from ossa.engine.outcome import Done, Failure, Lost, Outcome, Waiting, judge
 from ossa.engine.snapshot import PodView
 from tests.unit.engine.world import NOW, agent, compiled, reference, spec
 
