@@ -10,7 +10,7 @@ from datetime import datetime
 
 from ossa.api.artifact import find_references
 from ossa.api.base import JSONObject
-from ossa.api.execution import TaskStatus
+from ossa.api.execution import MAX_LINEAGE, TaskStatus
 from ossa.api.schema import fill_defaults, violations
 from ossa.engine.advance import advance
 from ossa.engine.asking import judge_approvals
@@ -128,6 +128,13 @@ def _start(turn: Turn, revision: CompiledRevision) -> None:
     if problem is not None:
         _never_starts(turn, CannotStart("InvalidInput", f"spec.{problem}; make a new Execution with other inputs"))
         return
+    others = (source.uid, *source.lineage) if source is not None else ()
+    if next(find_references(inputs), None) is not None:
+        others = (*others, *turn.snapshot.given_by)
+    if not turn.take_over(others):
+        text = f"it would take over artifacts of more than {MAX_LINEAGE} Executions"
+        _never_starts(turn, CannotStart("InvalidInput", f"{text}; make a new Execution of the workflow instead"))
+        return
     suspended = turn.snapshot.execution.spec.suspend
     turn.set(
         phase="Paused" if suspended else "Running",
@@ -136,10 +143,6 @@ def _start(turn: Turn, revision: CompiledRevision) -> None:
         started_at=turn.now_text,
         message="suspended: set spec.suspend to false to go on" if suspended else None,
     )
-    if source is not None:
-        turn.take_over((source.uid, *source.lineage))
-    if next(find_references(inputs), None) is not None:
-        turn.take_over(turn.snapshot.given_by)
     for name in revision.order:
         turn.ledger.put(name, _taken_over(turn, name))
     turn.announce("Normal", "Started", f"Started with revision {revision.name}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ossa.api.artifact import find_references
+from ossa.api.execution import MAX_LINEAGE
 from ossa.engine.attempt import Attempt
 from ossa.engine.clock import from_text
 from ossa.engine.decision import ChildChange
@@ -154,8 +155,10 @@ def _child_outcome(turn: Turn, compiled: CompiledTask, unit: Unit) -> Outcome:
     if child is None:
         return _unseen(turn, "Execution", named, f"the child Execution {named} vanished before its result was known")
     if child.finished and child.succeeded:
-        if next(find_references(child.outputs), None) is not None:
-            turn.take_over((child.uid, *child.lineage))
+        others = (child.uid, *child.lineage) if next(find_references(child.outputs), None) is not None else ()
+        if not turn.take_over(others):
+            text = f"its Execution {named} gives artifacts, and those of at most {MAX_LINEAGE} Executions are kept"
+            return Failure("InvalidOutput", f"{text}: let a task of the workflow do what now each Execution does")
         return Done(child.outputs)
     if child.finished:
         return Failure("ChildFailed", f"its Execution {named} failed: {child.message or 'no reason was recorded'}")

@@ -266,13 +266,16 @@ class Turn:
             text = f"its items cannot be read yet: {missing.waits}"
             self.ledger.set_unit(Unit(name), message=shorten(text, 1000))
 
-    def take_over(self, uids: tuple[str, ...]) -> None:
-        """The artifacts of other Executions are this one's to read from now on."""
+    def take_over(self, uids: tuple[str, ...]) -> bool:
+        """The artifacts of other Executions are this one's to read from now on; False where these are too many."""
         known: list[str] = self.get("lineage") or []
         own = self.snapshot.execution.metadata.uid
         more = [uid for uid in dict.fromkeys(uids) if uid and uid != own and uid not in known]
+        if len(known) + len(more) > MAX_LINEAGE:
+            return False
         if more:
-            self.set(lineage=[*known, *more][:MAX_LINEAGE])
+            self.set(lineage=[*known, *more])
+        return True
 
     def change_child(self, change: ChildChange) -> None:
         """Asks that a child Execution be told something."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ossa.api.execution import MAX_LINEAGE
 from ossa.api.validation import EXECUTION_INPUTS_LIMIT
 from ossa.engine.decision import ChildRequest
 from ossa.engine.snapshot import ListValue
@@ -95,3 +96,11 @@ def test_a_for_each_goes_over_a_list_that_it_was_given() -> None:
 
 def test_its_own_uid_is_never_in_its_lineage() -> None:
     assert child({"rows": reference()}, USE, given_by=("uid-run", *PARENT)).status.lineage == list(PARENT)
+
+
+def test_more_than_it_may_take_over_is_refused() -> None:
+    many = tuple(f"uid-{number}" for number in range(MAX_LINEAGE + 1))
+    run = child({"rows": reference()}, USE, given_by=many)
+    assert (run.phase(), run.status.lineage) == ("Failed", None)
+    assert f"of more than {MAX_LINEAGE} Executions" in (run.status.message or "")
+    assert child({"rows": reference()}, USE, given_by=many[:-1]).phase() == "Running"
