@@ -31,9 +31,7 @@ QUIET = 0.2  # kubelet, containerd and the kernel take some
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    names = "\n".join(
-        f"  {held.name:<14} {held.about}{'' if held.default else ' (has to be named)'}" for held in SCENARIOS
-    )
+    names = "\n".join(f"  {held.name:<14} {held.about}" for held in SCENARIOS)
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
         description=__doc__,
