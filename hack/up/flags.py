@@ -59,7 +59,6 @@ def controller_manager() -> Flags:
         "concurrent-gc-syncs": 20,
         "controllers": "*",
         "bind-address": "127.0.0.1",
-        "terminated-pod-gc-threshold": 2000,
         "flex-volume-plugin-dir": paths.KUBELET / "volume-plugins",
         "profiling": "false",
     }
