@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # How many end-to-end tests run side by side: they mostly wait for pods.
 E2E_WORKERS ?= 6
+E2E = PATH="$(CURDIR)/.dev/bin:$$PATH" KUBECONFIG="$(CURDIR)/.dev/kubeconfig" $(BIN)/pytest tests/e2e
 
 include hack/cluster.mk
 
-.PHONY: help venv lock demo dev test unit e2e bench chaos lint format crds clean
+.PHONY: help venv lock demo dev test unit e2e e2e-alone e2e-side bench chaos lint format crds clean
 
 help: ## this list
 	@grep -hE '^[a-z][a-z ]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -37,9 +38,14 @@ test: up venv ## all tests: unit, then end to end and with faults on the cluster
 unit: venv ## tests of pure code and of single processes
 	@$(BIN)/pytest tests/unit -n 2 -q
 
-e2e: up venv ## tests on real pods
-	@PATH="$(CURDIR)/.dev/bin:$$PATH" KUBECONFIG="$(CURDIR)/.dev/kubeconfig" \
-	  $(BIN)/pytest tests/e2e -n $(E2E_WORKERS) --dist worksteal -q
+e2e: e2e-alone e2e-side ## tests on real pods
+
+# Those that kill a part of the installation come first, one after the other; then the rest, side by side.
+e2e-alone: up venv
+	@$(E2E) -m alone -q
+
+e2e-side: up venv
+	@$(E2E) -m "not alone" -n $(E2E_WORKERS) --dist worksteal -q
 
 bench: up venv ## how fast the engine is, e.g. ONLY=300 ARGS="-o json" (ARGS=--help says more)
 	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(ARGS)

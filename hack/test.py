@@ -13,8 +13,8 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 RESULTS = REPO / ".dev" / "test"
-# The two run one after the other: end-to-end tests wait for pods, and unit tests would take the cores from them.
-SUITES = ("unit", "e2e")
+# They run one after the other: end-to-end tests wait for pods, and unit tests would take the cores from them.
+SUITES = ("unit", "e2e-alone", "e2e-side")
 # Long enough for each kind of fault, also for a node of which Kubernetes waits a minute to hear.
 CHAOS, CHAOS_DURATION = "chaos", "3m"
 
@@ -74,9 +74,9 @@ def main() -> int:
     """0 where every suite ended well and ran something."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     results = [*(run(suite) for suite in SUITES), run_chaos()]
-    print(f"\n{'suite':<8}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+    print(f"\n{'suite':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
     for held in results:
-        print(f"{held.suite:<8}{held.passed:>8}{held.failed:>8}{held.skipped:>9}{held.seconds:>9.0f}")
+        print(f"{held.suite:<10}{held.passed:>8}{held.failed:>8}{held.skipped:>9}{held.seconds:>9.0f}")
     passed, failed, skipped = (sum(getattr(r, key) for r in results) for key in ("passed", "failed", "skipped"))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 0 if all(held.code == 0 and held.passed for held in results) else 1

@@ -30,13 +30,14 @@ FAILED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test in this folder is one that needs a cluster. Those that run alone begin early: they are the longest."""
+    """Every test in this folder is one that needs a cluster; those that harm the others are marked."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.e2e)
             for late in LATE_SOCKETS:
                 item.add_marker(pytest.mark.filterwarnings(late))
-    items.sort(key=lambda item: "alone" not in getattr(item, "fixturenames", ()))
+            if "alone" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.alone)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -81,7 +82,7 @@ async def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIt
 async def alone(cluster: Cluster) -> AsyncIterator[None]:
     """For tests that kill or stop a part of the installation: one of them at a time, in whatever process.
 
-    Tests without this fixture go on beside them, and have to bear it.
+    `make e2e` runs them apart from the others, which say how many attempts each task takes.
     """
     path = Path(tempfile.gettempdir()) / f"ossa-e2e-{os.getuid()}.lock"
     with path.open("w") as file:
