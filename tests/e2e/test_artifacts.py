@@ -296,6 +296,13 @@ async def ready_endpoints(namespace: Namespace) -> int:
     return sum(bool(endpoint["conditions"].get("ready")) for endpoint in endpoints)
 
 
+async def is_down(namespace: Namespace) -> bool:
+    """No pod of it is left: one that is told to end still answers those whose connection it has."""
+    selector = {"labelSelector": f"app.kubernetes.io/name={SERVICE}"}
+    pods = await namespace.cluster.api.get(paths.core("pods", namespace.cluster.system_namespace), selector)
+    return not pods["items"]
+
+
 def waits_for_the_service(found: Execution) -> bool:
     said = "its timeout does not run while the artifact service is down"
     return all(found.status.tasks[name].message == said for name in ("upload", "download"))
@@ -323,7 +330,7 @@ async def test_tasks_wait_while_the_service_is_down(namespace: Namespace) -> Non
         await recorder.until(lambda seen: any(pod.task == "gate" for pod in seen.running()), "the gate")
         await scale(0)
         try:
-            await wait_for(lambda: _is(namespace, 0), "the service to be down")
+            await wait_for(lambda: is_down(namespace), "the service to be down")
             await open_gate(namespace, recorder.of_task("gate")[0].name)
             await recorder.until(lambda seen: {pod.task for pod in seen.running()} == {"upload", "download"}, "both")
             waiting = await namespace.reaches("run", waits_for_the_service, "to wait for the service")
@@ -336,10 +343,6 @@ async def test_tasks_wait_while_the_service_is_down(namespace: Namespace) -> Non
     assert {name: held.attempt for name, held in ended.status.tasks.items()} == dict.fromkeys(
         ("before", "gate", "upload", "download"), 1
     )
-
-
-async def _is(namespace: Namespace, endpoints: int) -> bool:
-    return await ready_endpoints(namespace) == endpoints
 
 
 async def _stays_down(namespace: Namespace, seconds: float) -> None:

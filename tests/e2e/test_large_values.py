@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from ossa.api.contract import INPUT_LIMIT
-from ossa.kube import paths
 from tests.e2e.harness import Namespace, task, wait_for, workflow
 from tests.e2e.harness.gate import WAIT, open_gate
 from tests.e2e.harness.objects import JSONObject
 from tests.e2e.harness.recorder import recorded
-from tests.e2e.test_artifacts import SERVICE, scale
+from tests.e2e.test_artifacts import is_down, scale
 
 ITEMS = 45  # of more than 3 KB each
 # Fields of 1,000 bytes stay, a File goes by reference.
@@ -135,13 +134,6 @@ async def test_while_the_service_is_down_a_for_each_waits(namespace: Namespace) 
         ended = await namespace.completes()
     assert ended.status.progress == "3/3"
     assert {task.attempt for task in ended.status.tasks.values() if task.items is None} == {1}
-
-
-async def is_down(namespace: Namespace) -> bool:
-    """No pod of it is left: one that is told to end still answers those whose connection it has."""
-    selector = {"labelSelector": f"app.kubernetes.io/name={SERVICE}"}
-    pods = await namespace.cluster.api.get(paths.core("pods", namespace.cluster.system_namespace), selector)
-    return not pods["items"]
 
 
 async def test_a_workflow_is_given_artifacts_and_gives_them_back(namespace: Namespace) -> None:
