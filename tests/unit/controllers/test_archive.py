@@ -185,9 +185,12 @@ async def test_what_is_gone_for_good_fails_the_execution_and_says_so(tmp_path: P
 
 
 async def test_a_service_that_hangs_holds_up_a_turn_for_a_moment_only(token: Path) -> None:
+    over = asyncio.Event()
+
     async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(60)
+        await over.wait()
         writer.close()
+        await writer.wait_closed()
 
     metadata = {"name": "run", "namespace": "lab", "uid": "u1", "resourceVersion": "1"}
     task = {"phase": "Completed", "output": {"text": TEXT}}
@@ -208,4 +211,6 @@ async def test_a_service_that_hangs_holds_up_a_turn_for_a_moment_only(token: Pat
                     with pytest.raises(ApiError, match="takes long"):
                         await archive.pack(held, held.status)
             archive.forget("u1")
+        over.set()
+        await asyncio.sleep(0.1)  # nothing of a connection is left for another test to stumble over
     assert held.parts == ()
