@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
 from controllers.background import Background, Late
+from controllers.transfers import Transfers
 from controllers.working import Working
-from ossa.api.artifact import JSON_MEDIA_TYPE, ArtifactRef, value_media_type
+from ossa.api.artifact import value_media_type
 from ossa.api.execution import ArchivedPart, ExecutionStatus
+from ossa.engine.decision import LargeField
 from ossa.engine.packing import (
     NewPart,
     Part,
@@ -29,7 +32,6 @@ from ossa.store.client import ArtifactClient
 from ossa.store.errors import Damaged, NotFound, Problem
 
 JSONObject = dict[str, Any]
-T = TypeVar("T")
 # Bytes: 10,000 outputs of 4 KiB and what JSON adds.
 MAX_SIZE = 64 * 1024 * 1024
 # Seconds that a turn waits until all of the tasks are stored.
@@ -44,15 +46,14 @@ class ArchiveLost(Exception):
 class Archive:
     """One for all executions. `wake` is told of one for which something is stored that took long."""
 
-    def __init__(self, artifacts: ArtifactClient, wake: Callable[[str], None]) -> None:
+    def __init__(self, artifacts: ArtifactClient, transfers: Transfers, wake: Callable[[str], None]) -> None:
         self._artifacts = artifacts
+        self._transfers = transfers
         self._parts: Background[tuple[Part, ...]] = Background(wake)
-        self._fields: Background[JSONObject] = Background(wake)
 
     def forget(self, uid: str) -> None:
         """The execution has ended or is gone."""
         self._parts.forget(uid)
-        self._fields.forget(uid)
 
     async def pack(self, held: Working, status: ExecutionStatus) -> ExecutionStatus:
         """The status as it may be written, once what it leaves out is stored.
@@ -62,7 +63,8 @@ class Archive:
         # More is stored before it is written: what a crash in between leaves behind goes with the execution.
         while (new := new_part(status, held.parts)) is not None:
             # What comes back may have been begun in an earlier turn, when less had ended.
-            held.parts = await self._awaited(self._parts, held, "outputs", partial(self._store_part, held, new))
+            with _stored():
+                held.parts = await self._parts.result(held.uid, "outputs", partial(self._store_part, held, new))
         made = packed(status, held.parts)
         if large := large_outputs(status):
             made = made.model_copy(update={"outputs": await self._with_references(held, status, large)})
@@ -87,49 +89,32 @@ class Archive:
         return unpacked(status, contents, tasks), parts
 
     async def _with_references(self, held: Working, status: ExecutionStatus, large: Sequence[str]) -> JSONObject:
-        """The execution's own outputs with references in place of large fields; they do not change any more."""
+        """The execution's own outputs with references in place of large fields."""
         outputs = status.outputs or {}
-        works = [(f"outputs.{name}", partial(self._store_field, held, outputs[name])) for name in large]
-        refs = await asyncio.gather(*(self._awaited(self._fields, held, key, work) for key, work in works))
-        return {**outputs, **dict(zip(large, refs, strict=True))}
-
-    async def _awaited(
-        self, works: Background[T], held: Working, key: str, work: Callable[[], Coroutine[Any, Any, T]]
-    ) -> T:
-        try:
-            return await works.result(held.uid, key, work)
-        except Late as error:
-            raise _not_now("the artifact service takes long to answer") from error
-        except Problem as error:
-            raise _not_now(str(error)) from error
+        fields = {
+            name: LargeField(await asyncio.to_thread(orjson.dumps, outputs[name]), value_media_type(outputs[name]))
+            for name in large
+        }
+        with _stored():
+            return {**outputs, **await self._transfers.references(held.namespace, held.uid, fields)}
 
     async def _store_part(self, held: Working, new: NewPart) -> tuple[Part, ...]:
-        ref = await self._put(held, new.content)
-        return (*new.kept, Part(ArchivedPart(id=ref.id, size=ref.size, sha256=ref.sha256), new.keys))
-
-    async def _store_field(self, held: Working, value: object) -> JSONObject:
-        return (await self._put(held, value, value_media_type(value))).to_json()
+        return (*new.kept, Part(await self._put(held, new.content), new.keys))
 
     async def _store_tasks(self, held: Working, made: ExecutionStatus) -> ArchivedPart:
         """Not in the background: by the next turn the tasks are others."""
-        try:
+        with _stored():
             async with asyncio.timeout(TASKS_PATIENCE):
-                ref = await self._put(held, whole_tasks(made))
-        except TimeoutError as error:
-            raise _not_now("the artifact service takes long to answer") from error
-        except Problem as error:
-            raise _not_now(str(error)) from error
-        return ArchivedPart(id=ref.id, size=ref.size, sha256=ref.sha256)
+                return await self._put(held, whole_tasks(made))
 
-    async def _put(self, held: Working, content: object, media_type: str = JSON_MEDIA_TYPE) -> ArtifactRef:
+    async def _put(self, held: Working, content: JSONObject) -> ArchivedPart:
         # In a thread: a large one would keep all others waiting.
         body = await asyncio.to_thread(orjson.dumps, content)
-        return await self._artifacts.put(held.namespace, held.uid, body, media_type=media_type)
+        return ArchivedPart.of(await self._artifacts.put(held.namespace, held.uid, body))
 
     async def _load(self, namespace: str, uid: str, part: ArchivedPart) -> JSONObject:
-        ref = ArtifactRef(id=part.id, size=part.size, sha256=part.sha256)
         try:
-            body = await self._artifacts.get(namespace, uid, ref, max_size=MAX_SIZE)
+            body = await self._artifacts.get(namespace, uid, part.reference, max_size=MAX_SIZE)
         except (NotFound, Damaged) as error:
             raise ArchiveLost(f"what status.archive refers to cannot be read: {error}") from error
         except Problem as error:
@@ -138,6 +123,17 @@ class Archive:
             ) from error
         content: JSONObject = await asyncio.to_thread(orjson.loads, body)
         return content
+
+
+@contextmanager
+def _stored() -> Iterator[None]:
+    """Whatever keeps something from being stored now is a reason to write the status later."""
+    try:
+        yield
+    except (Late, TimeoutError) as error:
+        raise _not_now("the artifact service takes long to answer") from error
+    except Problem as error:
+        raise _not_now(str(error)) from error
 
 
 def _not_now(why: str) -> ApiError:

@@ -95,11 +95,7 @@ class Effects:
         self.limits.ended(held.uid, held.namespace, self._holders(held))
         # The write of the end may have been the last thing that a dying reconciler did.
         seen = Snapshot(held.execution, pods=self.pods.of(held.uid), children=self.children.of(held.uid))
-        left = decide(seen, datetime.now(UTC))
-        for name in left.delete:
-            await self.cleaner.delete_pod(held.namespace, name)
-        for change in left.change:
-            await self.children.change(held.namespace, change)
+        await self._stop(held, decide(seen, datetime.now(UTC)))
         return await self.cleaner.clean(held, item)
 
     def _take(self, held: Working, decision: Decision, children: Collection[str]) -> None:
@@ -130,13 +126,17 @@ class Effects:
             return error  # what has been decided is written and told all the same
         return None
 
-    async def _finish(self, held: Working, decision: Decision) -> None:
+    async def _stop(self, held: Working, decision: Decision) -> None:
+        """Pods are deleted, and children told."""
         for name in decision.delete:
             await self.cleaner.delete_pod(held.namespace, name)
-        for verdict in decision.verdicts:
-            await self.approvals.decide(held.namespace, verdict, datetime.now(UTC))
         for change in decision.change:
             await self.children.change(held.namespace, change)
+
+    async def _finish(self, held: Working, decision: Decision) -> None:
+        await self._stop(held, decision)
+        for verdict in decision.verdicts:
+            await self.approvals.decide(held.namespace, verdict, datetime.now(UTC))
         item = self.statuses.current(held)
         if item is None:
             return

@@ -84,7 +84,7 @@ class ExecutionController:
         self.approvals = Approvals(api, self.pods_changed)
         self._creator = PodCreator(api, settings, self.pods, transfers, epoch=epoch)
         self._cleaner = Cleaner(api, settings, self.pods)
-        self._archive = Archive(artifacts, self.pods_changed)
+        self._archive = Archive(artifacts, transfers, self.pods_changed)
         self._values = Values(artifacts, signer, self.pods_changed)
         self._statuses = Statuses(api, cache, self._archive, wrote=partial(self._tell_others, None), gone=self._forget)
         self._gatherer = Gatherer(

@@ -86,6 +86,6 @@ class Statuses:
             self._cache.put(written)
             held.refresh(written)
             self._wrote(written)
-        # Of one that has ended nothing more is decided: what lies in the artifact service is not kept here.
         self._postponed.discard(held.uid)
+        # Of one that has ended nothing more is decided: what lies in the artifact service is not kept here.
         held.decided(made if status.phase in EXECUTION_TERMINAL else status, None)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from ossa.api.artifact import ArtifactRef
 from ossa.api.base import Condition, Duration, JSONObject, Model, ObjectName, Resource, StatusModel, Timestamp
 from ossa.api.task import MAX_ITEMS
 
@@ -160,6 +161,16 @@ class ArchivedPart(StatusModel):
     id: str = Field(max_length=128, description="ID of the artifact.")
     size: int = Field(description="Bytes.")
     sha256: str = Field(max_length=64, description="Digest of its bytes, in hex.")
+
+    @classmethod
+    def of(cls, ref: ArtifactRef) -> ArchivedPart:
+        """What a reference refers to."""
+        return cls(id=ref.id, size=ref.size, sha256=ref.sha256)
+
+    @property
+    def reference(self) -> ArtifactRef:
+        """The reference to it."""
+        return ArtifactRef(id=self.id, size=self.size, sha256=self.sha256)
 
 
 class ArchiveStatus(StatusModel):

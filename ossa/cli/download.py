@@ -106,8 +106,7 @@ async def _whole(reader: Reader, status: ExecutionStatus) -> ExecutionStatus:
     """The status with what of it lies in the artifact service."""
 
     async def read(part: ArchivedPart) -> JSONObject:
-        ref = ArtifactRef(id=part.id, size=part.size, sha256=part.sha256)
-        content: JSONObject = json.loads(await reader.read(ref, "status.archive"))
+        content: JSONObject = json.loads(await reader.read(part.reference, "status.archive"))
         return content
 
     archive = status.archive or ArchiveStatus()

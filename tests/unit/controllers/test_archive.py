@@ -14,14 +14,16 @@ import pytest
 
 from controllers.archive import Archive
 from controllers.background import PATIENCE
+from controllers.transfers import Transfers
 from controllers.working import Working
 from ossa.api.contract import API_VERSION
 from ossa.kube.client import ApiClient, ApiError
 from ossa.kube.config import KubeConfig
 from ossa.kube.pods import identity_of
 from ossa.store.client import ArtifactClient
+from tests.unit.controllers.apiserver import succeeded
 from tests.unit.controllers.test_crashes import EXECUTIONS, PODS, Cluster, MortalClient, reconciler
-from tests.unit.store.running import RECONCILER, Running, running
+from tests.unit.store.running import Running, running
 
 COUNT, TEXT = 60, "x" * 1000
 TASKS = [
@@ -61,22 +63,13 @@ class Kubelet(Cluster):
         identity = identity_of(item)
         assert identity is not None
         self.runs[f"{identity.task}[{identity.index}]"] += 1
-        state = {"terminated": {"exitCode": 0, "reason": "Completed", "message": json.dumps(output)}}
-        status = {"phase": "Succeeded", "containerStatuses": [{"name": "main", "state": state}]}
-        self.put(PODS, {**item, "status": status})
+        self.put(PODS, succeeded(item, output))
 
     def end_last(self) -> None:
         self.end(self.waiting[-1], {"run": "done"})
 
     def size(self) -> int:
         return len(json.dumps(self.objects[f"{EXECUTIONS}/run"]))
-
-
-@pytest.fixture
-def token(tmp_path: Path) -> Path:
-    file = tmp_path / "token"
-    file.write_text(RECONCILER)
-    return file
 
 
 @asynccontextmanager
@@ -184,6 +177,22 @@ async def test_what_is_gone_for_good_fails_the_execution_and_says_so(tmp_path: P
         assert "status.archive" in error.message
 
 
+async def test_large_outputs_are_stored_once_however_often_the_status_is_tried_to_be_written(
+    tmp_path: Path, token: Path
+) -> None:
+    outputs = {"text": TEXT * 20, "same": TEXT * 20, "more": TEXT * 30, "small": 1}
+    metadata = {"name": "run", "namespace": "lab", "uid": "u1", "resourceVersion": "1"}
+    item = {"apiVersion": API_VERSION, "kind": "Execution", "metadata": metadata, "spec": {"workflow": "flow"}}
+    held = Working.of({**item, "status": {"phase": "Completed", "outputs": outputs}})
+    async with running(tmp_path / "data") as service, ArtifactClient(service.url, token) as artifacts:
+        archive = Archive(artifacts, Transfers(artifacts, lambda _: None), lambda _: None)
+        written = [(await archive.pack(held, held.status)).outputs or {} for _ in range(2)]
+        assert len(service.objects()) == 2 * 2  # the bytes and their record, of each of two values
+    assert written[0] == written[1]
+    assert {name for name, value in written[0].items() if isinstance(value, dict)} == {"text", "same", "more"}
+    assert written[0]["small"] == 1
+
+
 async def test_a_service_that_hangs_holds_up_a_turn_for_a_moment_only(token: Path) -> None:
     over = asyncio.Event()
 
@@ -205,7 +214,7 @@ async def test_a_service_that_hangs_holds_up_a_turn_for_a_moment_only(token: Pat
     async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         async with ArtifactClient(f"http://127.0.0.1:{port}", token) as artifacts:
-            archive = Archive(artifacts, lambda _: None)
+            archive = Archive(artifacts, Transfers(artifacts, lambda _: None), lambda _: None)
             for patience in (PATIENCE + 1, PATIENCE):
                 async with asyncio.timeout(patience):
                     with pytest.raises(ApiError, match="takes long"):

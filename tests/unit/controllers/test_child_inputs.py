@@ -19,11 +19,11 @@ from ossa.api.workflow import WorkflowSpec
 from ossa.engine.revision import AgentSnapshot, Revision
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig
-from tests.unit.controllers.apiserver import ApiServer
+from tests.unit.controllers.apiserver import ApiServer, succeeded
 from tests.unit.controllers.test_archive import life, until
 from tests.unit.controllers.test_crashes import EXECUTIONS, PODS, WORKFLOWS
 from tests.unit.controllers.test_lists import token_of, uploaded
-from tests.unit.store.running import RECONCILER, Running, running
+from tests.unit.store.running import Running, running
 
 INNER: dict[str, Any] = {
     "tasks": [{"name": "use", "agent": "worker", "input": {"rows": "${{ inputs.rows }}", "all": "${{ inputs.all }}"}}],
@@ -90,16 +90,7 @@ class Cluster(ApiServer):
         return found()
 
     def end(self, pod: dict[str, Any], output: dict[str, Any]) -> None:
-        state = {"terminated": {"exitCode": 0, "reason": "Completed", "message": json.dumps(output)}}
-        status = {"phase": "Succeeded", "containerStatuses": [{"name": "main", "state": state}]}
-        self.put(PODS, {**pod, "status": status})
-
-
-@pytest.fixture
-def token(tmp_path: Path) -> Path:
-    file = tmp_path / "token"
-    file.write_text(RECONCILER)
-    return file
+        self.put(PODS, succeeded(pod, output))
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -30,7 +29,7 @@ from ossa.kube.config import KubeConfig
 from ossa.kube.pods import identity_of
 from ossa.kube.watch import list_and_watch
 from ossa.store.client import ArtifactClient
-from tests.unit.controllers.apiserver import ApiServer
+from tests.unit.controllers.apiserver import ApiServer, succeeded
 
 EXECUTIONS, WORKFLOWS = paths.ossa("executions", "lab"), paths.ossa("workflows", "lab")
 PODS = paths.core("pods", "lab")
@@ -100,10 +99,7 @@ class Cluster(ApiServer):
         identity = identity_of(item)
         assert identity is not None
         self.runs[identity.task] += 1
-        message = json.dumps({"run": f"{identity.task}#{self.runs[identity.task]}"})
-        state = {"terminated": {"exitCode": 0, "reason": "Completed", "message": message}}
-        status = {"phase": "Succeeded", "containerStatuses": [{"name": "main", "state": state}]}
-        self.put(collection, {**item, "status": status})
+        self.put(collection, succeeded(item, {"run": f"{identity.task}#{self.runs[identity.task]}"}))
 
     async def prepare(self, api: ApiClient) -> None:
         """The published Workflow, its revision, and an Execution that nobody has looked at."""

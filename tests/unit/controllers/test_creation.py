@@ -30,7 +30,7 @@ from ossa.kube.podstore import PodStore
 from ossa.store.access import OPERATOR
 from ossa.store.client import ArtifactClient
 from ossa.store.signing import Signer
-from tests.unit.store.running import KEY, RECONCILER, running
+from tests.unit.store.running import KEY, running
 
 RUN = "uid-run"
 Answer = Callable[[web.Request, dict[str, Any]], Awaitable[web.Response]]
@@ -170,13 +170,6 @@ async def served(artifacts: ArtifactClient) -> AsyncIterator[World]:
             yield World(api, server, store, artifacts)
     finally:
         await runner.cleanup()
-
-
-@pytest.fixture
-def token(tmp_path: Path) -> Path:
-    path = tmp_path / "token"
-    path.write_text(RECONCILER)
-    return path
 
 
 @pytest.fixture

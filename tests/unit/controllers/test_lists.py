@@ -22,9 +22,10 @@ from ossa.kube.pods import identity_of
 from ossa.store.client import ArtifactClient
 from ossa.store.errors import Unavailable
 from ossa.store.signing import Signer
+from tests.unit.controllers.apiserver import succeeded
 from tests.unit.controllers.test_archive import life, until
 from tests.unit.controllers.test_crashes import EXECUTIONS, PODS, Cluster
-from tests.unit.store.running import KEY, NAMESPACE, RECONCILER, Running, running
+from tests.unit.store.running import KEY, NAMESPACE, Running, running
 
 COUNT = 40
 TASKS: list[dict[str, Any]] = [
@@ -57,9 +58,7 @@ class Kubelet(Cluster):
             self.end(item, {})
 
     def end(self, item: dict[str, Any], output: dict[str, Any]) -> None:
-        state = {"terminated": {"exitCode": 0, "reason": "Completed", "message": json.dumps(output)}}
-        status = {"phase": "Succeeded", "containerStatuses": [{"name": "main", "state": state}]}
-        self.put(PODS, {**item, "status": status})
+        self.put(PODS, succeeded(item, output))
 
     async def make(self, service: Running, content: bytes) -> None:
         """The pod of `make` uploads the content, and ends."""
@@ -90,13 +89,6 @@ async def uploaded(service: Running, pod: dict[str, Any], content: bytes) -> dic
     ):
         found: dict[str, Any] = await answer.json()
         return found
-
-
-@pytest.fixture
-def token(tmp_path: Path) -> Path:
-    file = tmp_path / "token"
-    file.write_text(RECONCILER)
-    return file
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import pytest
 from controllers.archive import Archive
 from controllers.cache import ObjectCache
 from controllers.statuses import Statuses
+from controllers.transfers import Transfers
 from controllers.working import MOST_WRITE_DELAY, WRITE_DELAY, WRITES_PER_SECOND, Working
 from ossa.api.contract import API_VERSION
 from ossa.kube import paths
@@ -28,7 +29,7 @@ class World:
         self.api = api
         self.cache = ObjectCache()
         artifacts = ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token)
-        archive = Archive(artifacts, lambda _: None)
+        archive = Archive(artifacts, Transfers(artifacts, lambda _: None), lambda _: None)
         self.statuses = Statuses(api, self.cache, archive, wrote=lambda _: None, gone=lambda _: None)
 
     async def running(self, name: str) -> Working:
