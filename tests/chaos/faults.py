@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,8 @@ API_SERVER = "kube-apiserver"
 # After SIGCONT: what a process had sent before it was stopped is long through, and what it sends now shows.
 LATE_SECONDS = 5.0
 LED_SECONDS = 12.0
+EVICTING = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+TRUST_SECONDS = 30.0
 
 
 def no_api_server() -> str | None:
@@ -212,24 +215,29 @@ class Faults:
 
     async def _node_not_ready(self, fault: Fault) -> str | None:
         """It says itself that it is not ready; its pods are evicted."""
+        self.node.trouble_begins()
         self._takes_pods(at_once=False)
         await self.node.say_ready(ready=False)
         await asyncio.sleep(fault.seconds)
-        self._takes_pods(at_once=False)
         await self.node.say_ready(ready=True)
+        await self._trusted_again()
+        self._takes_pods(at_once=False)
         return f"{self.node.name} for {fault.seconds:.0f} s"
 
     async def _node_silent(self, fault: Fault) -> str | None:
         """Nothing is heard of it, its pods run on and are evicted meanwhile, and it comes back."""
+        self.node.trouble_begins()
         self._takes_pods(at_once=False)
         self.node.vanish()
         await asyncio.sleep(fault.seconds)
-        self._takes_pods(at_once=False)
         await self.node.come_back()
+        await self._trusted_again()
+        self._takes_pods(at_once=False)
         return f"{self.node.name} for {fault.seconds:.0f} s"
 
     async def _node_removed(self, fault: Fault) -> str | None:
         """Its object is deleted: whoever does that says that nothing runs there any more."""
+        self.node.trouble_begins()
         self.node.vanish()
         self._takes_pods(at_once=True)
         try:
@@ -242,8 +250,19 @@ class Faults:
         await self.node.come_back()
         return f"{self.node.name} for {fault.seconds:.0f} s"
 
+    async def _trusted_again(self) -> None:
+        """Until nothing is evicted from the node any more: new pods come to it some seconds before that."""
+        until = time.monotonic() + TRUST_SECONDS
+        while time.monotonic() < until:
+            with suppress(ApiError):
+                node = await self.admin.get(paths.core("nodes", name=self.node.name))
+                taints = node["spec"].get("taints") or []
+                if not any(taint["key"] in EVICTING for taint in taints):
+                    return
+            await asyncio.sleep(0.5)
+
     def _takes_pods(self, *, at_once: bool) -> None:
-        for uid in self.node.uids():
+        for uid in self.node.exposed():
             self.log.took(uid, at_once=at_once)
 
     def _finds(self, rule: str, where: str, want: str, found: str) -> None:

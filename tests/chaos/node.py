@@ -67,6 +67,7 @@ class FakeNode:
         self._reached.set()
         self._ready = True
         self._pods: dict[str, _Pod] = {}
+        self._exposed: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- what happens to it ---------------------------------------------------------------------------------
@@ -85,9 +86,17 @@ class FakeNode:
         self._ready = ready
         await self._until_done(self._register)
 
-    def uids(self) -> list[str]:
-        """The pods that run on it."""
-        return [uid for uid, pod in self._pods.items() if pod.run is None or pod.run.ended is None]
+    def trouble_begins(self) -> None:
+        """From now on `exposed` counts."""
+        self._exposed = set(self._pods)
+
+    def exposed(self) -> set[str]:
+        """UIDs of the pods that were on it when its trouble began, and that came since.
+
+        Those that had ended too: the eviction that follows a taint deletes them as well, whether or not a reconciler
+        has read how they ended.
+        """
+        return self._exposed
 
     # --- its own work ---------------------------------------------------------------------------------------
 
@@ -137,6 +146,7 @@ class FakeNode:
             return
         if uid not in self._pods:
             ended = (item.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+            self._exposed.add(uid)
             pod = self._pods[uid] = _Pod(item, self._say, self._until_done, self._start, idle=ended)
             self._spawn(pod.play())
         if item["metadata"].get("deletionTimestamp"):
