@@ -55,6 +55,10 @@ class Archive:
         """The execution has ended or is gone."""
         self._parts.forget(uid)
 
+    def close(self) -> None:
+        """The process ends."""
+        self._parts.close()
+
     async def pack(self, held: Working, status: ExecutionStatus) -> ExecutionStatus:
         """The status as it may be written, once what it leaves out is stored.
 

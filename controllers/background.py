@@ -49,6 +49,11 @@ class Background(Generic[T]):
             task.add_done_callback(_heard)
             task.cancel()
 
+    def close(self) -> None:
+        """Nobody will ask any more."""
+        for uid in list(self._running):
+            self.forget(uid)
+
 
 def _heard(task: asyncio.Task[Any]) -> None:
     """Nobody asks for its outcome any more; asyncio would complain."""

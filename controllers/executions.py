@@ -80,6 +80,7 @@ class ExecutionController:
             wake=lambda uid: self._queue(uid, PRIORITY_OBJECT),
         )
         signer, transfers = Signer(settings.artifacts_key), Transfers(artifacts, self.pods_changed)
+        self._transfers = transfers
         self._children = Children(api, cache, transfers, signer, made=lambda item: self.seen(None, item))
         self.approvals = Approvals(api, self.pods_changed)
         self._creator = PodCreator(api, settings, self.pods, transfers, epoch=epoch)
@@ -238,6 +239,11 @@ class ExecutionController:
             self.loop.queue.add_after(uid, PAUSE)
         if decision.wake_at is not None:
             self.loop.queue.add_after(uid, (decision.wake_at - now).total_seconds())
+
+    def close(self) -> None:
+        """Ends what goes on beside the turns."""
+        for held in (self._transfers, self._archive, self._values):
+            held.close()
 
     # --- afterwards -----------------------------------------------------------------------------------------
 

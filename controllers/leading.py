@@ -64,9 +64,10 @@ async def health(endpoint: str, elector: Elector) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-def told_to_stop() -> asyncio.Event:
-    """Set at SIGTERM or SIGINT. kopf puts handlers of its own in place of these; it has to be given the event too."""
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+def told_to_stop(stopped: asyncio.Event | None = None) -> asyncio.Event:
+    """An event, or the one that is given, that SIGTERM and SIGINT set; no other handler of these is left."""
+    stopped = stopped or asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     return stopped

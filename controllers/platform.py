@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from typing import Any
 
 import kopf
@@ -84,6 +85,10 @@ class Platform:
 
     async def run(self) -> None:
         """Everything but kopf; runs until cancelled. What fails here ends the process."""
+        with closing(self.executions):
+            await self._run()
+
+    async def _run(self) -> None:
         async with self._api, self._artifacts, asyncio.TaskGroup() as group:
             await learn(self._api, self._followed)
             group.create_task(self._watch_pods())

@@ -54,3 +54,7 @@ class Transfers:
         """The execution has ended or is gone."""
         self._stored.pop(uid, None)
         self._uploads.forget(uid)
+
+    def close(self) -> None:
+        """The process ends."""
+        self._uploads.close()

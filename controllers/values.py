@@ -73,6 +73,10 @@ class Values:
             self._sizes.pop((uid, name), None)
             self._again.pop((uid, name), None)
 
+    def close(self) -> None:
+        """The process ends."""
+        self._reads.close()
+
     async def _read(self, namespace: str, uids: Sequence[str], ref: ArtifactRef) -> ListValue:
         uid, found = uids[0], self._found[uids[0]]
         live = self._is_live(ref, namespace, uids)

@@ -42,15 +42,24 @@ async def serve(config: KubeConfig, settings: Settings, elector: Elector) -> Non
 
 
 async def lead(platform: Platform, config: KubeConfig, stopped: asyncio.Event) -> None:
-    """Runs the controllers and kopf, until one of them ends."""
+    """Runs the controllers and kopf, until one of them ends or `stopped` is set; then the controllers end first.
+
+    When kopf ends it takes each task of the loop for its own: it would wait for ours, and raise what they raise.
+    """
+    before, ended = asyncio.all_tasks(), asyncio.Event()
     controllers = asyncio.create_task(platform.run())
-    operator = asyncio.create_task(
-        kopf.operator(registry=registry_of(platform, config), clusterwide=True, standalone=True, stop_flag=stopped)
+    watches = await kopf.spawn_tasks(
+        registry=registry_of(platform, config), clusterwide=True, standalone=True, stop_flag=ended
     )
-    done, pending = await asyncio.wait({controllers, operator}, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
+    told_to_stop(stopped)  # kopf has put handlers of its own in place
+    operator = asyncio.create_task(kopf.run_tasks(watches, ignored=before | {controllers}))
+    told = asyncio.create_task(stopped.wait())
+    done, _ = await asyncio.wait({controllers, operator, told}, return_when=asyncio.FIRST_COMPLETED)
+    controllers.cancel()
+    told.cancel()
+    await asyncio.gather(controllers, told, return_exceptions=True)
+    ended.set()
+    await operator
     for task in done:
         task.result()
 
