@@ -27,7 +27,7 @@ from ossa.engine.decision import ChildChange, ChildRequest
 from ossa.engine.snapshot import ChildView
 from ossa.engine.states import EXECUTION_TERMINAL
 from ossa.kube import paths
-from ossa.kube.client import ApiClient, Conflict, NotFound, Refused
+from ossa.kube.client import ApiClient, Conflict, NotFound, NotPermitted, Refused
 from ossa.kube.labels import label_value
 from ossa.kube.pods import identity_of, owner_reference
 from ossa.store.errors import Problem
@@ -216,6 +216,9 @@ class Children:
                 self._refused[uid][request.name] = f"the name {request.name} is taken by another Execution"
                 self._wanted[uid].pop(request.name, None)
                 return
+        except NotPermitted as error:
+            self._held[uid][request.name] = error.message
+            return
         except (Refused, NotFound) as error:
             self._refused[uid][request.name] = error.message
             self._wanted[uid].pop(request.name, None)

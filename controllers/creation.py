@@ -16,7 +16,7 @@ from ossa.engine.batches import BATCH
 from ossa.engine.decide import PodRequest
 from ossa.engine.revision import CompiledRevision
 from ossa.kube import paths
-from ossa.kube.client import ApiClient, ApiError, Conflict, NotFound, Refused
+from ossa.kube.client import ApiClient, ApiError, Conflict, NotFound, NotPermitted, Refused
 from ossa.kube.pods import PodSettings, build_pod, identity_of
 from ossa.kube.podstore import PodStore
 from ossa.store.errors import Problem
@@ -139,6 +139,9 @@ class PodCreator:
             if adopted is None:
                 return
             made = adopted
+        except NotPermitted as error:
+            self._hold(execution, name, "Permission", error.message)
+            return
         except (Refused, NotFound) as error:
             if not self._holds(execution, name, error):
                 self._refuse(execution, name, error.message)

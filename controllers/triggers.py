@@ -60,7 +60,7 @@ class _Outcome:
     def note(self, trigger: str, what: str, error: ApiError) -> None:
         """`what` could not be done."""
         self.refused[trigger] = shorten(f"{what}: {error.message or error.reason}", MESSAGE_MAX)
-        if error.transient:
+        if error.blames_nobody:
             self.unsure = error
 
 
@@ -192,7 +192,7 @@ class Triggers:
                 self._made(await self._created(workflow, new))
             except ApiError as error:
                 outcome.note(new.trigger, f"the run of {to_text(new.scheduled_at)} could not be made", error)
-                if error.transient:
+                if error.blames_nobody:
                     self._asked.setdefault(key_of(workflow), set()).add(new.name)
                 else:
                     said = outcome.refused[new.trigger]

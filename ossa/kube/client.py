@@ -14,9 +14,9 @@ import aiohttp
 import orjson
 
 from ossa.kube.config import KubeConfig
-from ossa.kube.errors import ApiError, Conflict, Gone, NotFound, Refused, error_from
+from ossa.kube.errors import ApiError, Conflict, Gone, NotFound, NotPermitted, Refused, error_from
 
-__all__ = ["ApiClient", "ApiError", "Conflict", "Gone", "NotFound", "Refused"]
+__all__ = ["ApiClient", "ApiError", "Conflict", "Gone", "NotFound", "NotPermitted", "Refused"]
 
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"

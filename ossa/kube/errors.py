@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -21,6 +22,11 @@ class ApiError(Exception):
         """Whether the same call may succeed later. It may also have taken effect already."""
         return self.status in (0, 408, 429) or self.status >= 500
 
+    @property
+    def blames_nobody(self) -> bool:
+        """Whether the operator should ask again and again: what it asked for is not what was wrong."""
+        return self.transient
+
 
 class NotFound(ApiError):
     """404."""
@@ -35,7 +41,18 @@ class Gone(ApiError):
 
 
 class Refused(ApiError):
-    """400, 403 or 422: decoding, admission, quota, authorization or validation said no."""
+    """400, 403 or 422: decoding, admission, quota or validation said no."""
+
+
+class NotPermitted(ApiError):
+    """403 of the authorizer: nothing is wrong with the object, and an administrator can grant the right.
+
+    An API server that has just started says so too, until it has read the cluster's roles.
+    """
+
+    @property
+    def blames_nobody(self) -> bool:
+        return True
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {
@@ -48,6 +65,10 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
+# As the API server's authorization filter words a refusal; what admission refuses is forbidden in other words.
+_AUTHORIZER = re.compile(r' is forbidden: User "[^"]*" cannot [a-z]+ resource ')
+
+
 def error_from(status: int, body: bytes) -> ApiError:
     """The exception for an answer: its Status object where it is one, its text where not."""
     reason, message = "", body[:2000].decode(errors="replace")
@@ -57,4 +78,6 @@ def error_from(status: int, body: bytes) -> ApiError:
         answer = None
     if isinstance(answer, dict) and answer.get("kind") == "Status":
         reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
+    if status == 403 and _AUTHORIZER.search(message):
+        return NotPermitted(status, reason, message)
     return _BY_STATUS.get(status, ApiError)(status, reason, message)

@@ -272,6 +272,19 @@ async def test_a_quota_is_waited_for(world: World) -> None:
     assert set(world.server.pods) == {name}
 
 
+async def test_a_right_that_the_operator_lacks_is_no_task_s_fault(world: World) -> None:
+    """An API server that has just started has not read the cluster's roles, and permits nothing."""
+    name = world.want()
+    words = 'pods is forbidden: User "a:b" cannot create resource "pods" in API group "" in the namespace "n"'
+    world.server.next = [answers(403, "Forbidden", words)]
+    await world.create()
+    assert world.creator.held(RUN) == {name: words}
+    assert world.creator.pending() == ["Permission"]
+    assert (world.creator.refused(RUN), world.in_flight()) == ({}, {name})
+    await world.create()
+    assert (world.creator.held(RUN), set(world.server.pods)) == ({}, {name})
+
+
 async def test_an_epoch_that_is_refused_is_no_task_s_fault(world: World) -> None:
     """The API server is behind, or this process is about to end: its word may not fail the task."""
     name = world.want()
