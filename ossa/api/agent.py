@@ -6,9 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ossa.api.base import Condition, JSONObject, Model, ObjectName, Resource, StatusModel, TaskName
+from ossa.api.base import Condition, JSONObject, Model, ObjectName, Resource, StatusModel, TaskName, Timestamp
 
 AgentType = Literal["orchestrator", "worker", "critic", "judge", "trainer", "governor", "monitor", "integrator"]
+# The risk that its use brings, as an assessment found it.
+Risk = Literal["minimal", "limited", "high"]
+# How far data may go, the least first.
+Classification = Literal["public", "internal", "confidential", "restricted"]
 # module:function, the module may be dotted.
 HANDLER = r"^[A-Za-z_][\w]*(\.[A-Za-z_][\w]*)*:[A-Za-z_]\w*$"
 Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")]
@@ -86,6 +90,36 @@ class Runtime(Model):
     pod_template: PodTemplate | None = Field(default=None, description="Anything else a worker pod may carry.")
 
 
+class AgentData(Model):
+    """The data that the agent works on."""
+
+    sources: list[Annotated[str, Field(min_length=1, max_length=512)]] = Field(
+        default_factory=list, max_length=64, description="Where its data comes from: names or addresses of data sets."
+    )
+    classification: Classification | None = Field(
+        default=None, description="How far what it gives may go: public, internal, confidential or restricted."
+    )
+    clearance: Classification | None = Field(
+        default=None, description="The most confidential data that it may be given; unset: no data that is classified."
+    )
+
+
+class ImpactAssessment(Model):
+    """The assessment of what the agent's use does to people."""
+
+    url: str = Field(min_length=1, max_length=2048, description="Where it is kept.")
+    expires_at: Timestamp | None = Field(default=None, description="When it has to be made anew.")
+
+
+class AgentDocuments(Model):
+    """What is written down about the agent elsewhere."""
+
+    limits: str | None = Field(
+        default=None, max_length=2048, description="Address of the document that states what it must not be used for."
+    )
+    impact_assessment: ImpactAssessment | None = Field(default=None, description="Its impact assessment.")
+
+
 class AgentSpec(Model):
     """The wanted agent."""
 
@@ -93,6 +127,15 @@ class AgentSpec(Model):
     version: str = Field(default="0.0.0", min_length=1, max_length=64, description="Version of the agent.")
     description: str = Field(default="", max_length=1024, description="What it does, for a person.")
     owner: str = Field(default="", max_length=253, description="Who answers for it.")
+    # Unset rather than empty: revisions made before there were these fields keep their hashes.
+    purpose: str | None = Field(default=None, max_length=1024, description="What it is used for.")
+    risk: Risk | None = Field(default=None, description="The risk of its use: minimal, limited or high.")
+    user_facing: bool | None = Field(default=None, description="Whether people meet it directly.")
+    disclosure: str | None = Field(
+        default=None, max_length=2048, description="The words by which a user-facing agent says that it is an AI."
+    )
+    data: AgentData | None = Field(default=None, description="The data that it works on.")
+    documents: AgentDocuments | None = Field(default=None, description="What is written down about it elsewhere.")
     capabilities: list[Capability] = Field(
         min_length=1,
         max_length=32,

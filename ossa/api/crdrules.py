@@ -143,6 +143,47 @@ FIELDS: Mapping[str, JSONObject] = {
             ),
         ],
     },
+    "AgentData.sources": _SET,
+    "Match.kinds": _SET,
+    "Match.operations": _SET,
+    "Match.namespaces": _SET,
+    "Match.users": _SET,
+    "Match.groups": _SET,
+    "Exclude.kinds": _SET,
+    "Exclude.operations": _SET,
+    "Exclude.namespaces": _SET,
+    "Exclude.users": _SET,
+    "Exclude.groups": _SET,
+    "LabelRequirement.values": _SET,
+    "LabelSelector.matchExpressions": _ATOMIC,
+    "LabelSelector.matchLabels": {"maxProperties": 64},
+    "AgentPolicySpec.matchConditions": _map_list("name"),
+    "AgentPolicySpec.variables": _map_list("name"),
+    "AgentPolicySpec.rules": _ATOMIC,
+    "AgentPolicySpec.controls": {
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["framework", "id"],
+    },
+    "AgentPolicyStatus.conditions": _CONDITIONS,
+    "AgentPolicyExceptionStatus.conditions": _CONDITIONS,
+    "AgentPolicyException.spec": {
+        _RULES: [_rule("self == oldSelf", "is immutable; create another exception instead of changing this one")]
+    },
+    "AgentPolicyException.confirmations": {
+        "default": {},
+        _RULES: [
+            _rule(
+                "oldSelf.all(user, user in self && self[user] == oldSelf[user])",
+                "what somebody confirmed is final: entries may be added, but not changed or removed",
+            ),
+            _rule(
+                f"self.all(user, size(user) > 0 && size(user) <= {USER_MAX_LENGTH})",
+                f"the keys are user names of 1 to {USER_MAX_LENGTH} characters",
+            ),
+        ],
+    },
+    "AgentPolicy.status": {"default": {"ready": "Unknown"}},
+    "AgentPolicyException.status": {"default": {"state": "Pending"}},
     # So that a new object shows a phase before, or without, the operator.
     "Agent.status": {"default": {"ready": "Unknown"}},
     "Workflow.status": {"default": {"phase": "Draft"}},
@@ -217,4 +258,26 @@ MODELS: Mapping[str, JSONObject] = {
         ]
     },
     "ApprovalSpec": {_RULES: [_APPROVERS]},
+    "AgentPolicySpec": {
+        _RULES: [
+            _rule(
+                "(has(self.rules) && size(self.rules) > 0) || has(self.defaults)",
+                "it does nothing; give it rules, defaults or both",
+            ),
+            _rule(
+                "!has(self.defaults) || 'Workflow' in self.match.kinds",
+                "defaults go into the revisions of Workflows; add Workflow to match.kinds",
+                fieldPath=".defaults",
+            ),
+        ]
+    },
+    "LabelRequirement": {
+        _RULES: [
+            _rule(
+                "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+                "In and NotIn need values, Exists and DoesNotExist take none",
+                fieldPath=".values",
+            )
+        ]
+    },
 }

@@ -19,6 +19,8 @@ from ossa.api.base import JSONObject, Resource
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.crdrules import FIELDS, MODELS, QUANTITY
 from ossa.api.execution import Execution
+from ossa.api.policy import AgentPolicy
+from ossa.api.policyexception import AgentPolicyException
 from ossa.api.workflow import Workflow
 
 GENERATED = "# Generated from ossa/api by `python -m ossa.api.crds`; a test fails when they drift.\n"
@@ -62,6 +64,7 @@ class Kind:
     plural: str
     short_name: str
     columns: tuple[Column, ...]
+    scope: Literal["Namespaced", "Cluster"] = "Namespaced"
 
     @property
     def name(self) -> str:
@@ -117,6 +120,35 @@ KINDS = (
             Column("State", ".status.state", description="Pending, Approved, Rejected or Expired."),
             Column("Approved", ".status.approved", description="Approvals given of those needed."),
             Column("Message", ".spec.message", description="What is asked.", wide=True),
+            _AGE,
+        ),
+    ),
+    Kind(
+        AgentPolicy,
+        "agentpolicies",
+        "apol",
+        (
+            Column("Action", ".spec.action", description="Enforce, Warn or Audit."),
+            Column("Ready", ".status.ready", description="Whether it is judged by."),
+            Column("Violations", ".status.violations", "integer", "Objects that do not keep to it now."),
+            Column("Native", ".status.native", description="Whether the API server enforces it too.", wide=True),
+            Column("Severity", ".spec.severity", wide=True),
+            Column("Message", ".status.message", wide=True),
+            _AGE,
+        ),
+        scope="Cluster",
+    ),
+    Kind(
+        AgentPolicyException,
+        "agentpolicyexceptions",
+        "apolex",
+        (
+            Column("Policy", ".spec.policy"),
+            Column("Kind", ".spec.target.kind"),
+            Column("Object", ".spec.target.name"),
+            Column("State", ".status.state", description="Pending, Active, Expired or Refused."),
+            Column("Expires", ".spec.expiresAt"),
+            Column("Message", ".status.message", wide=True),
             _AGE,
         ),
     ),
@@ -218,7 +250,7 @@ def crd(kind: Kind) -> JSONObject:
                 "shortNames": [kind.short_name],
                 "categories": ["ossa"],
             },
-            "scope": "Namespaced",
+            "scope": kind.scope,
             "versions": [
                 {
                     "name": VERSION,

@@ -10,7 +10,7 @@ the next; `map` and `filter` are quadratic and hold the interpreter.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -30,12 +30,6 @@ MAX_LIST = 1000
 # Likewise for a text that an expression may split and loop over.
 MAX_SPLIT = 4096
 
-_ENV = cel.NewEnv(
-    variables={
-        root: cel.Type.Map(cel.Type.STRING, cel.Type.DYN) if root in MAP_ROOTS else cel.Type.DYN for root in ROOTS
-    },
-    extensions=[ext_strings.ExtStrings(), ext_math.ExtMath()],
-)
 _COMPILE_ERROR = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
 _STATUS_CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 _HYPHENATED = re.compile(r"\.([A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)+)")
@@ -47,6 +41,36 @@ class CompileError(ValueError):
 
 class EvalError(ValueError):
     """An expression that has no value here and now; the text names it and says why."""
+
+
+class Language:
+    """What may stand in an expression: its roots, of which `maps` are maps with any keys and `times` points in time.
+
+    Each is made once, as a module's constant: programs are kept by it.
+    """
+
+    def __init__(
+        self,
+        roots: Collection[str],
+        *,
+        maps: Collection[str],
+        times: Collection[str] = (),
+        most: int = EXPRESSION_MAX_LENGTH,
+    ) -> None:
+        types = dict.fromkeys(roots, cel.Type.DYN)
+        types |= {root: cel.Type.Map(cel.Type.STRING, cel.Type.DYN) for root in maps}
+        types |= dict.fromkeys(times, cel.Type.TIMESTAMP)
+        self.roots = frozenset(roots)
+        self.most = most
+        self._env = cel.NewEnv(variables=types, extensions=[ext_strings.ExtStrings(), ext_math.ExtMath()])
+
+    def compile(self, text: str) -> cel.Expression:
+        """Raises RuntimeError with the runtime's own text."""
+        return self._env.compile(text)
+
+
+# The language of workflows.
+WORKFLOW = Language(ROOTS, maps=MAP_ROOTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +134,19 @@ class Program:
 
 
 @lru_cache(maxsize=8192)
-def compile_program(text: str) -> Program:
+def compile_program(text: str, language: Language = WORKFLOW) -> Program:
     """Compiles an expression, without its ${{ }}. Raises CompileError."""
     if not text:
         raise CompileError("the expression is empty")
-    if len(text) > EXPRESSION_MAX_LENGTH:
-        raise CompileError(f"it has {len(text)} characters; at most {EXPRESSION_MAX_LENGTH} are taken")
+    if len(text) > language.most:
+        raise CompileError(f"it has {len(text)} characters; at most {language.most} are taken")
     try:
-        expression = _ENV.compile(text)
+        expression = language.compile(text)
     except RuntimeError as error:
         raise CompileError(_compile_message(str(error), text)) from error
     tree = read_tree(expression.serialize())
     try:
-        references = find_references(tree)
+        references = find_references(tree, language.roots)
         check_growth(tree.root)
     except BadReference as error:
         where = "" if error.position is None else f"at character {error.position + 1}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ossa.engine.cel_ast import Build, Call, Comprehension, Const, Ident, Node, Select, Tree
@@ -45,9 +46,12 @@ class References:
         return frozenset(str(path[1]) for path in self.paths if path[0] == "tasks")
 
 
-def find_references(tree: Tree) -> References:
-    """The references of a tree. Raises BadReference on a task whose name is computed."""
-    walk = _Walk(tree)
+def find_references(tree: Tree, roots: Collection[str] = ROOTS) -> References:
+    """The references of a tree to these roots.
+
+    Raises BadReference on a task whose name is computed, where `tasks` is one of the roots.
+    """
+    walk = _Walk(tree, roots)
     walk.visit(tree.root, frozenset(), inspects=False)
     paths = frozenset(walk.passed | walk.inspected)
     return References(
@@ -62,8 +66,9 @@ def find_references(tree: Tree) -> References:
 class _Walk:
     """One pass over a tree; `scope` holds the names that a macro's own variables hide."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, roots: Collection[str]) -> None:
         self._positions = tree.positions
+        self._roots = roots
         self.passed: set[Path] = set()
         self.inspected: set[Path] = set()
         self.listed: set[Path] = set()
@@ -102,7 +107,7 @@ class _Walk:
                     node = operand
                 case Ident():
                     name = node.name.removeprefix(".")
-                    if name not in ROOTS or node.name in scope:
+                    if name not in self._roots or node.name in scope:
                         return None
                     return (name, *reversed(keys))
                 case _:
