@@ -186,7 +186,14 @@ def test_columns(plural: str, shown: list[str], wide: list[str]) -> None:
 def test_names() -> None:
     names = {plural: crds.crd(kind)["spec"]["names"] for plural, kind in KINDS.items()}
     short = {plural: name["shortNames"] for plural, name in names.items()}
-    assert short == {"agents": ["oagent"], "workflows": ["owf"], "executions": ["exe"], "approvals": ["oappr"]}
+    assert short == {
+        "agents": ["oagent"],
+        "workflows": ["owf"],
+        "executions": ["exe"],
+        "approvals": ["oappr"],
+        "agentpolicies": ["apol"],
+        "agentpolicyexceptions": ["apolex"],
+    }
     assert all(name["categories"] == ["ossa"] for name in names.values())
 
 
