@@ -57,6 +57,38 @@ async def child(
             await process.wait()
 
 
+class ChildEnded(Exception):
+    """A process that others rely on has ended by itself."""
+
+
+@asynccontextmanager
+async def needed(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
+    """Breaks the block off when the process ends: however long somebody waited, nothing would happen any more.
+
+    Raises:
+        ChildEnded: it did.
+    """
+    block, over = asyncio.current_task(), False
+    assert block is not None
+
+    def break_off(_: asyncio.Task[int]) -> None:
+        if not over:
+            block.cancel()
+
+    ended = asyncio.create_task(process.wait())
+    ended.add_done_callback(break_off)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if process.returncode is None:
+            raise
+        block.uncancel()
+        raise ChildEnded(f"ended with exit code {process.returncode}") from None
+    finally:
+        over = True
+        ended.cancel()
+
+
 def cpu_seconds(pid: int, proc: Path = PROC) -> float:
     """User and system time that a process has used."""
     # The second field is the command in brackets, which may hold anything.

@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.bench import measure
-from tests.bench.processes import REPO, child, cpu_seconds, memory_mb
+from tests.bench.processes import REPO, ChildEnded, child, cpu_seconds, memory_mb, needed
 
 FOLDER = REPO / ".dev" / "bench"
 START_SECONDS = 60.0
@@ -82,9 +82,11 @@ async def reconciler(environment: Mapping[str, str], *, keep_pods: float) -> Asy
         ):
             held = Reconciler(process.pid, started, f"http://127.0.0.1:{metrics_port}/metrics", session)
             await _answers(held, process, log)
-            yield held
-            if process.returncode is not None:
-                raise ReconcilerError(f"the reconciler ended with exit code {process.returncode}; its log: {log}")
+            try:
+                async with needed(process):
+                    yield held
+            except ChildEnded as error:
+                raise ReconcilerError(f"the reconciler {error}; its log: {log}") from error
 
 
 async def _answers(held: Reconciler, process: asyncio.subprocess.Process, log: Path) -> None:

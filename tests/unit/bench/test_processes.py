@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.processes import REPO, TICK, busy_seconds, child, cpu_by_name, cpu_seconds, memory_mb, name_of
+from tests.bench.processes import (
+    REPO,
+    TICK,
+    ChildEnded,
+    busy_seconds,
+    child,
+    cpu_by_name,
+    cpu_seconds,
+    memory_mb,
+    name_of,
+    needed,
+)
 
 
 def write(proc: Path, pid: int, command: str, ticks: tuple[int, int]) -> None:
@@ -60,7 +71,7 @@ def test_peak_of_memory_is_in_megabytes(tmp_path: Path) -> None:
 async def test_a_child_ends_with_its_parent_even_when_that_is_killed() -> None:
     parent = """
 import asyncio, os
-from tests.bench.processes import child
+from tests.bench.processes import ChildEnded, needed, child
 async def main():
     async with child(["-c", "import time; print('up', flush=True); time.sleep(60)"], env=os.environ) as process:
         await process.stdout.readline()
@@ -87,6 +98,21 @@ async def test_a_child_is_ended_at_the_end_of_the_block() -> None:
     async with child(["-c", "import time; time.sleep(60)"], env=os.environ) as process:
         assert process.returncode is None
     assert process.returncode == -signal.SIGTERM
+
+
+async def test_who_waits_for_a_child_that_ends_is_told_at_once() -> None:
+    async with asyncio.timeout(20), child(["-c", "raise SystemExit(7)"], env=os.environ) as process:
+        with pytest.raises(ChildEnded, match="ended with exit code 7"):
+            async with needed(process):
+                await asyncio.sleep(60)
+        await asyncio.sleep(0)  # nothing cancels us afterwards
+
+
+async def test_a_child_that_runs_on_breaks_nothing_off() -> None:
+    async with child(["-c", "import time; time.sleep(60)"], env=os.environ) as process:
+        async with needed(process):
+            await asyncio.sleep(0.01)
+        assert process.returncode is None
 
 
 def _runs(pid: int) -> bool:
