@@ -7,7 +7,6 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,11 +16,11 @@ from controllers.loop import Loop
 from controllers.metrics import Metrics
 from ossa.api.execution import ExecutionStatus, TaskStatus
 from ossa.kube import paths
-from ossa.kube.client import ApiClient, Conflict, NotFound
+from ossa.kube.client import ApiClient, NotFound
 from ossa.store.metrics import Metrics as StoreMetrics
 from tests.unit.controllers.apiserver import ApiServer
-from tests.unit.controllers.test_conflicts import Careless
-from tests.unit.controllers.test_crashes import MortalClient, reconciler, until_ended
+from tests.unit.controllers.test_conflicts import Careless, conflict_at
+from tests.unit.controllers.test_crashes import reconciler, until_ended
 
 TABLE = Path(__file__).parents[3] / "docs" / "metrics.md"
 # Name, type and labels.
@@ -145,17 +144,7 @@ async def test_a_queue_tells_its_depth_and_how_long_a_key_waited(scraped: Scrape
 async def test_a_retry_is_counted_once_also_where_a_write_meets_a_conflict(
     number: int, scraped: Scraped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writes = 0
-    usual = MortalClient._call
-
-    async def with_a_conflict(self: MortalClient, method: str, path: str, **more: Any) -> bytes:
-        nonlocal writes
-        writes += method == "PATCH"
-        if method == "PATCH" and writes == number:
-            raise Conflict(409, "Conflict", "somebody was faster")
-        return await usual(self, method, path, **more)
-
-    monkeypatch.setattr(MortalClient, "_call", with_a_conflict)
+    conflict_at(number, monkeypatch)
     cluster = Careless()
     async with cluster.served() as config:
         async with ApiClient(config) as api:
