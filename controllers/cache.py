@@ -29,16 +29,25 @@ def key_of(item: JSONObject) -> Key:
 Listener = Callable[[JSONObject | None, JSONObject | None], None]
 
 
+def _whole(item: JSONObject) -> JSONObject:
+    """All of it is kept."""
+    return item
+
+
 def _unheard(old: JSONObject | None, new: JSONObject | None) -> None:
     """Nobody listens."""
 
 
 class ObjectCache:
-    """Raw objects by key. An older state never replaces a newer one. `told` hears of each change."""
+    """Raw objects by key. An older state never replaces a newer one.
 
-    def __init__(self, told: Listener = _unheard) -> None:
+    `told` hears of each change; `keep` gives the part of an object that is kept.
+    """
+
+    def __init__(self, told: Listener = _unheard, *, keep: Callable[[JSONObject], JSONObject] = _whole) -> None:
         self._items: dict[Key, JSONObject] = {}
         self._told = told
+        self._keep = keep
 
     def get(self, key: Key) -> JSONObject | None:
         """The object, None where it is not known."""
@@ -58,8 +67,8 @@ class ObjectCache:
         old = self._items.get(key)
         if old is not None and _version(old) >= _version(item):
             return False
-        self._items[key] = item
-        self._told(old, item)
+        self._items[key] = kept = self._keep(item)
+        self._told(old, kept)
         return True
 
     def take(self, kind: str | None, item: JSONObject) -> bool:

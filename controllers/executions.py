@@ -193,6 +193,8 @@ class ExecutionController:
             self._values.forget(uid)
             self._archive.forget(uid)
             pause = await self._effects.clean(held, item)
+            if held.written is not None:
+                self._working[uid] = held.at_rest(item)
             if pause is not None:
                 self.loop.queue.add_after(uid, pause)
             return

@@ -122,9 +122,9 @@ class Gatherer:
         if name is None:
             return None
         item = self.executions.get(Key(namespace, name))
-        if item is None:
+        if item is None or (item.get("status") or {}).get("phase") in EXECUTION_TERMINAL:
             try:
-                item = await self.api.get(paths.ossa("executions", namespace, name))
+                item = await self.api.get(paths.ossa("executions", namespace, name))  # the cache keeps only a part
             except NotFound:
                 return Source(f"there is no Execution {name!r} in this namespace")
         found = Execution.model_validate(item)

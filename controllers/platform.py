@@ -18,6 +18,7 @@ from controllers.revisions import Revisions
 from controllers.settings import Settings
 from controllers.triggers import Triggers
 from controllers.workflows import WorkflowController
+from controllers.working import kept
 from ossa.api.contract import LABEL_MANAGED_BY, MANAGED_BY
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
@@ -34,7 +35,8 @@ class Platform:
         self._api = ApiClient(config, observe=metrics.request)
         self._artifacts = ArtifactClient(settings.artifacts_operator_url, settings.artifacts_token)
         triggers = Triggers(self._api, made=self._execution_made, changed=self._triggers_changed)
-        agents, workflows, executions = ObjectCache(), ObjectCache(), ObjectCache(triggers.execution_changed)
+        agents, workflows = ObjectCache(), ObjectCache()
+        executions = ObjectCache(triggers.execution_changed, keep=kept)
         revisions = Revisions(self._api)
         self.collector = RevisionCollector(self._api, workflows=workflows, executions=executions, revisions=revisions)
         self.agents = AgentController(self._api, settings, agents, changed=self._agent_changed)
@@ -153,6 +155,8 @@ def registry_of(platform: Platform, config: KubeConfig) -> kopf.OperatorRegistry
         settings.persistence.diffbase_storage = NoMemory()
         settings.peering.standalone = True
         settings.watching.server_timeout = 300
+        # kopf has a task and a queue an object, for as long as events of it may come one upon the other.
+        settings.queueing.idle_timeout = 1.0
 
     platform.register(registry)
     return registry

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controllers.cache import ObjectCache
+from controllers.cache import ObjectCache, key_of
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError
 
 log = logging.getLogger(__name__)
 
 JSONObject = dict[str, Any]
+PAGE = 500
 LEARN_PAUSE = 1.0  # seconds between two tries to read what is there
 RESYNC_SECONDS = 300.0
 
@@ -33,14 +34,12 @@ class Followed:
     seen: Callable[[str | None, JSONObject], None]
 
 
-def deleted_unseen(known: Iterable[JSONObject], listed: Iterable[JSONObject], version: int) -> list[JSONObject]:
-    """Pure: what is known and was not in the list of `version`, but for what is newer than the list."""
-    there = {item["metadata"]["uid"] for item in listed}
-    return [
-        item
-        for item in known
-        if item["metadata"]["uid"] not in there and int(item["metadata"]["resourceVersion"]) <= version
-    ]
+def deleted_unseen(known: Iterable[JSONObject], there: Collection[str], version: int) -> list[JSONObject]:
+    """Pure: what is known and was not in the list of `version`, but for what is newer than the list.
+
+    there: UIDs of what was in it.
+    """
+    return [item for item in known if item["metadata"]["uid"] not in there and _version(item) <= version]
 
 
 async def learn(api: ApiClient, kinds: Sequence[Followed]) -> None:
@@ -63,16 +62,36 @@ async def resync(api: ApiClient, kinds: Sequence[Followed], every: float = RESYN
 
 
 async def _list(api: ApiClient, kind: Followed) -> bool:
-    """Whether it succeeded."""
-    try:
-        listed = await api.get(paths.ossa(kind.plural))
-    except ApiError as error:
-        log.warning("cannot read what is there", extra={"kind": kind.plural, "error": str(error)})
-        return False
-    version = int(listed["metadata"]["resourceVersion"])
-    for item in deleted_unseen(kind.cache.all(), listed["items"], version):
+    """Whether it succeeded. In pages, each of the same moment: a whole list of thousands would be in memory at once."""
+    there: set[str] = set()
+    more: dict[str, str] = {}
+    while True:
+        try:
+            page = await api.get(paths.ossa(kind.plural), {"limit": str(PAGE), **more})
+        except ApiError as error:
+            log.warning("cannot read what is there", extra={"kind": kind.plural, "error": str(error)})
+            return False
+        version = int(page["metadata"]["resourceVersion"])
+        for item in page["items"]:
+            there.add(item["metadata"]["uid"])
+            # Items of a list come without what they all share.
+            _tell(kind, {"apiVersion": page["apiVersion"], "kind": page["kind"].removesuffix("List"), **item})
+        token = page["metadata"].get("continue")
+        if not token:
+            break
+        more = {"continue": token}
+    for item in deleted_unseen(kind.cache.all(), there, version):
         kind.seen("DELETED", item)
-    for item in listed["items"]:
-        # Items of a list come without what they all share.
-        kind.seen(None, {"apiVersion": listed["apiVersion"], "kind": listed["kind"].removesuffix("List"), **item})
     return True
+
+
+def _tell(kind: Followed, item: JSONObject) -> None:
+    """One that has the name of another, which was deleted unseen, must not hide that."""
+    known = kind.cache.get(key_of(item))
+    if known is not None and known["metadata"]["uid"] != item["metadata"]["uid"] and _version(known) < _version(item):
+        kind.seen("DELETED", known)
+    kind.seen(None, item)
+
+
+def _version(item: JSONObject) -> int:
+    return int(item["metadata"]["resourceVersion"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ossa.api.contract import ANNOTATION_DEPTH
+from ossa.api.contract import ANNOTATION_DEPTH, ANNOTATION_IDENTITY
 from ossa.api.execution import Execution, ExecutionStatus
 from ossa.engine.decision import Announcement
 from ossa.engine.packing import Part, spread
@@ -19,6 +19,25 @@ WRITE_DELAY, LARGE_WRITE_DELAY = 0.5, 1.0
 WRITES_PER_SECOND, MOST_WRITE_DELAY = 10.0, 2.0
 # Tasks and active items from which on a status is large.
 LARGE = 50
+
+
+def kept(item: JSONObject) -> JSONObject:
+    """What a cache keeps of an Execution: of one that has ended no inputs and tasks, which take most of the room.
+
+    Its outputs stay where it is a child, for its parent. Whoever wants the rest (to resume it) asks the API server.
+    """
+    metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
+    status = item.get("status") or {}
+    if not any(held["type"] == "Finished" and held["status"] == "True" for held in status.get("conditions") or []):
+        return {**item, "metadata": metadata}
+    is_child = ANNOTATION_IDENTITY in (metadata.get("annotations") or {})
+    dropped = {"inputs", "tasks", "archive"} | (set() if is_child else {"outputs"})
+    return {
+        **item,
+        "metadata": metadata,
+        "spec": {key: value for key, value in item["spec"].items() if key != "inputs"},
+        "status": {key: value for key, value in status.items() if key not in dropped},
+    }
 
 
 @dataclass(slots=True)
@@ -40,6 +59,12 @@ class Working:
         read = Execution.model_validate(item)
         held = read.model_copy(update={"status": spread(read.status)})
         return cls(held, str(item["metadata"]["resourceVersion"]))
+
+    def at_rest(self, item: JSONObject) -> Working:
+        """The same, ended, with what the cache keeps of it and no more."""
+        held = Working.of(item)
+        held.told = self.told
+        return held if held.ended else self
 
     @property
     def uid(self) -> str:

@@ -18,6 +18,7 @@ from controllers.metrics import Metrics
 from controllers.namespaces import Namespaces
 from controllers.revisions import Revisions
 from controllers.settings import Settings
+from controllers.working import kept
 from ossa.api.agent import AgentSpec
 from ossa.api.contract import API_VERSION
 from ossa.api.execution import ExecutionStatus
@@ -152,7 +153,7 @@ async def reconciler(
         controller = ExecutionController(
             api,
             SETTINGS,
-            cache=ObjectCache(),
+            cache=ObjectCache(keep=kept),
             workflows=ObjectCache(),
             revisions=Revisions(api),
             namespaces=Namespaces(lambda _: None),

@@ -11,6 +11,7 @@ from controllers.cache import ObjectCache
 from controllers.executions import ExecutionController
 from controllers.namespaces import Namespaces
 from controllers.revisions import Revisions
+from controllers.working import kept
 from ossa.api.contract import API_VERSION, TaskIdentity
 from ossa.engine.decision import ChildRequest
 from ossa.kube import paths
@@ -37,7 +38,7 @@ async def controller(cluster: ApiServer) -> AsyncIterator[ExecutionController]:
         made = ExecutionController(
             api,
             SETTINGS,
-            cache=ObjectCache(),
+            cache=ObjectCache(keep=kept),
             workflows=ObjectCache(),
             revisions=Revisions(api),
             namespaces=Namespaces(lambda _: None),
