@@ -45,6 +45,10 @@ class Reconciler:
         """Requests to the API server until now, by verb."""
         return measure.total(await self.metrics(), "ossa_api_requests_total", ["verb"])
 
+    async def leads(self) -> bool:
+        """Whether it does anything at all."""
+        return sum(measure.total(await self.metrics(), "ossa_leader", []).values()) > 0
+
     async def waiting(self) -> float:
         """Keys that wait to be reconciled, of all kinds."""
         return sum(measure.total(await self.metrics(), "ossa_queue_depth", []).values())

@@ -28,6 +28,8 @@ CEILING_PODS = 1500
 # What is left in the cluster is not cleaned up while it is measured; the removal is measured apart.
 KEEP_PODS = 86_400.0
 IDLE_SECONDS = 1.0
+IDLE_LOOK = 0.5  # seconds between two looks, of which an idle reconciler uses a part of a core at most
+IDLE_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +125,16 @@ async def _leave_finished(cluster: Cluster, namespace: str, scenario: Scenario, 
 
 
 async def _until_idle(api: ApiClient, held: Reconciler, namespace: str, scenario: Scenario) -> Figures:
-    """From its start until the reconciler has published the workflow and has nothing to do."""
+    """From its start until the reconciler leads, has published the workflow, and does nothing more.
+
+    An empty queue alone says little: what is there may still be on its way to it.
+    """
     await until_published(api, namespace, scenario.workflow)
-    idle_since: float | None = None
+    idle_since, cpu = None, held.cpu()
     while idle_since is None or time.monotonic() - idle_since < IDLE_SECONDS:
-        await asyncio.sleep(0.1)
-        if await held.waiting() > 0:
+        await asyncio.sleep(IDLE_LOOK)
+        before, cpu = cpu, held.cpu()
+        if not await held.leads() or await held.waiting() > 0 or cpu - before > IDLE_SHARE * IDLE_LOOK:
             idle_since = None
         elif idle_since is None:
             idle_since = time.monotonic()
