@@ -45,6 +45,8 @@ DEFAULT_SERVICE_ACCOUNT = "default"
 ANNOTATION_CREATED_BY = "ossa.dev/created-by"
 ANNOTATION_SPEC_CHANGED_BY = "ossa.dev/spec-changed-by"  # the author: who made the last change of the spec
 ANNOTATION_AUTHOR = "ossa.dev/author"  # for whom a delegate acts
+# On an Execution that a member of a break-glass group made: that user. Policies are judged, and do not refuse.
+ANNOTATION_BREAK_GLASS = "ossa.dev/break-glass"
 
 # The environment of the container `main`.
 ENV_INPUT = "OSSA_INPUT"

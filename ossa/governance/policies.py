@@ -33,7 +33,11 @@ class CompiledRule:
 
 @dataclass(frozen=True, slots=True)
 class CompiledPolicy:
-    """One generation of a policy. `reads` are the roots that any of its expressions reads."""
+    """One generation of a policy. `reads` are the roots that any of its expressions reads.
+
+    problems: why it cannot be judged by. Whatever it is about then has the outcome `error`, which follows its
+        failurePolicy: a policy that enforces does not vanish because it came past the webhook.
+    """
 
     name: str
     uid: str
@@ -44,6 +48,12 @@ class CompiledPolicy:
     variables: Mapping[str, Program]
     rules: tuple[CompiledRule, ...]
     reads: frozenset[str] = field(repr=False)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def judges(self) -> bool:
+        """Whether it has rules, whatever becomes of them: one of defaults alone has none."""
+        return bool(self.spec.rules)
 
     @property
     def version(self) -> str:
@@ -72,6 +82,39 @@ def compile_policy(policy: AgentPolicy) -> CompiledPolicy:
         rules=rules,
         reads=frozenset(compiler.reads),
     )
+
+
+def broken_policy(policy: AgentPolicy, problems: Sequence[str]) -> CompiledPolicy:
+    """Stands for a generation that cannot be judged by."""
+    held = policy.metadata
+    return CompiledPolicy(
+        name=held.name,
+        uid=held.uid,
+        generation=held.generation,
+        created_at=held.creation_timestamp,
+        spec=policy.spec,
+        conditions=(),
+        variables={},
+        rules=(),
+        reads=frozenset(),
+        problems=tuple(problems),
+    )
+
+
+def sees_metadata(policy: CompiledPolicy) -> bool:
+    """Whether a change of an object's metadata alone may change what it says."""
+    selections = (policy.spec.match, policy.spec.exclude)
+    if any(held is not None and held.object_selector is not None for held in selections):
+        return True
+    says = (rule.message_program for rule in policy.rules)
+    programs = (
+        *(program for _, program in policy.conditions),
+        *policy.variables.values(),
+        *(rule.program for rule in policy.rules),
+        *(program for program in says if program is not None),
+    )
+    paths = (path for program in programs for path in program.references.paths)
+    return any(path[0] in ("object", "oldObject") and (len(path) == 1 or path[1] == "metadata") for path in paths)
 
 
 def _size_problems(spec: AgentPolicySpec) -> Iterator[str]:

@@ -24,7 +24,8 @@ Params = Mapping[tuple[str, str], Mapping[str, str]]
 class PolicySet:
     """Immutable: a change of anything makes another one.
 
-    policies: those whose expressions compile. params: the ConfigMaps that they name, where they are there.
+    policies: all of them; one with `problems` gives errors.
+    params: the ConfigMaps that they name, where they are there.
     """
 
     policies: tuple[CompiledPolicy, ...] = ()
@@ -48,7 +49,7 @@ class PolicySet:
         held = [
             policy
             for policy in self._by_kind[question.kind]
-            if (wanted is None or policy.name in wanted) and policy.rules and applies(policy.spec, question)
+            if (wanted is None or policy.name in wanted) and policy.judges and applies(policy.spec, question)
         ]
         if not held:
             return Verdict()
@@ -62,6 +63,8 @@ class PolicySet:
         """None where its conditions say that it does not apply."""
         spec = policy.spec
         try:
+            if policy.problems:
+                raise EvalError(f"it cannot be judged by: {policy.problems[0]}")
             scope = _Scope(policy, bindings, self._params_of(policy))
             if not all(_is_true(program, scope, f"the condition {name!r}") for name, program in policy.conditions):
                 return None

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ossa.governance.policies import broken_policy, sees_metadata
 from ossa.governance.policyset import PolicySet
 from tests.unit.governance.conftest import Made
 
@@ -127,3 +128,28 @@ def test_hostile_values_are_data(made: Made) -> None:
     (denial,) = PolicySet((made.policy(rule),)).judge(made.question(bindings=bindings), made.now).denials
     assert denial.message.startswith("policy 'a-policy': ${{ 1 }} %s {0} ")
     assert len(denial.message) < 1200
+
+
+@pytest.mark.parametrize(
+    ("expression", "spec", "sees"),
+    [
+        ("object.spec.owner == 'a'", {}, False),
+        ("object.metadata.labels.team == 'a'", {}, True),
+        ("has(oldObject.metadata)", {}, True),
+        ("object == oldObject", {}, True),
+        ("request.operation == 'CREATE'", {}, False),
+        ("variables.a == 'a'", {"variables": [{"name": "a", "expression": "object.metadata.name"}]}, True),
+        ("object.spec.owner == 'a'", {"match": {"kinds": ["Agent"], "objectSelector": {}}}, True),
+    ],
+)
+def test_which_policies_see_metadata(made: Made, expression: str, spec: dict[str, Any], sees: bool) -> None:
+    assert sees_metadata(made.policy(expression, **spec)) is sees
+
+
+@pytest.mark.parametrize(("failure_policy", "refuses"), [("Fail", True), ("Ignore", False)])
+def test_a_policy_that_cannot_be_judged_by_gives_errors(made: Made, failure_policy: str, refuses: bool) -> None:
+    broken = broken_policy(made.resource("object.", failurePolicy=failure_policy), ["spec.rules[0].expression: bad"])
+    (judgement,) = PolicySet((broken,)).judge(made.question(), made.now).judged
+    assert (judgement.outcome, judgement.refuses) == ("error", refuses)
+    assert judgement.message == "policy 'a-policy': it cannot be judged by: spec.rules[0].expression: bad"
+    assert PolicySet((broken,)).judge(made.question("Workflow"), made.now).judged == ()
