@@ -1,12 +1,23 @@
-"""Admission: refuses what an object itself proves wrong. A handler a kind, whose id is the webhook's path."""
+"""Admission: refuses what an object itself proves wrong, and what policies refuse. A handler's id is a webhook's path.
+
+/agents, /workflows and /executions check the object, and then ask the policies with failurePolicy Fail: the API server
+refuses what does not reach them. /policies-ignore-agents and so on ask those with Ignore. /agentpolicies and
+/agentpolicyexceptions are for those who govern.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import kopf
 
+from controllers.denials import clean
+from controllers.judging import Answer, Judge
+from controllers.policyreviews import PolicyReviews
+from controllers.questions import Request
 from ossa.api.agent import AgentSpec
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.execution import ExecutionSpec
@@ -20,9 +31,12 @@ from ossa.api.validation import (
 )
 from ossa.api.workflow import WorkflowSpec
 from ossa.engine.checks import workflow_problems
+from ossa.kube.client import ApiError
+
+logger = logging.getLogger("ossa.admission")
 
 SHOWN_PROBLEMS = 10
-UNPROCESSABLE = 422
+FORBIDDEN, UNPROCESSABLE, UNAVAILABLE = 403, 422, 503
 Object = Mapping[str, Any]
 
 
@@ -85,17 +99,110 @@ def message(problems: list[str]) -> str:
     return f"{len(problems)} problems:\n" + "\n".join(f"- {problem}" for problem in shown)
 
 
-def _handler(kind: str, operators: frozenset[str]) -> Callable[..., Awaitable[None]]:
-    # A coroutine without an await: one review at a time, since expressions compile on one core anyway.
-    async def handle(body: Object, old: Object | None, userinfo: Object, **_: Any) -> None:
-        by_operator = userinfo.get("username") in operators
-        if problems := review(kind, body, old, by_operator=by_operator):
+IGNORE = "policies-ignore-"  # of the ids of the handlers that ask policies with failurePolicy Ignore
+UNREACHED = "the API server did not answer the OSSA webhook; try again"
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What the handlers work with. `operators` are the users that the operator is."""
+
+    judge: Judge
+    policies: PolicyReviews
+    operators: frozenset[str]
+
+    async def checked(self, kind: str, asked: Asked) -> None:
+        """The object itself first, then the policies with failurePolicy Fail. Raises kopf.AdmissionError."""
+        by_operator = asked.userinfo.get("username") in self.operators
+        if problems := review(kind, asked.body, asked.old, by_operator=by_operator):
             raise kopf.AdmissionError(message(problems), code=UNPROCESSABLE)
+        try:
+            answer = await self.judge.judge(asked.request(kind), "Fail")
+        except ApiError as error:
+            raise kopf.AdmissionError(f"{UNREACHED}: {clean(str(error))}", code=UNAVAILABLE) from error
+        _give(answer, asked.warnings)
+
+    async def ignoring(self, kind: str, asked: Asked) -> None:
+        """The policies with failurePolicy Ignore, which let pass what they cannot judge. Raises kopf.AdmissionError."""
+        try:
+            answer = await self.judge.judge(asked.request(kind), "Ignore")
+        except ApiError as error:
+            logger.warning("policies with failurePolicy Ignore not asked", extra={"error": str(error)})
+            return
+        _give(answer, asked.warnings)
+
+    async def governing(self, kind: str, asked: Asked) -> None:
+        """AgentPolicies and their exceptions. Raises kopf.AdmissionError."""
+        look = self.policies.policy if kind == "agentpolicies" else self.policies.exception
+        try:
+            refusal = await look(asked.body, asked.old, asked.userinfo)
+        except ApiError as error:
+            raise kopf.AdmissionError(f"{UNREACHED}: {clean(str(error))}", code=UNAVAILABLE) from error
+        if refusal is None:
+            return
+        if refusal.forbidden is not None:
+            raise kopf.AdmissionError(clean(refusal.forbidden), code=FORBIDDEN)
+        raise kopf.AdmissionError(message([clean(problem) for problem in refusal.problems]), code=UNPROCESSABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What kopf tells of a review; `warnings` go to the user."""
+
+    body: Object
+    old: Object | None
+    operation: Literal["CREATE", "UPDATE"]
+    userinfo: Object
+    dry_run: bool
+    warnings: list[str]
+
+    def request(self, kind: str) -> Request:
+        """For the policies; `kind` is the plural."""
+        return Request(
+            plural=kind,
+            operation=self.operation,
+            body=self.body,
+            old=self.old,
+            user=str(self.userinfo.get("username", "")),
+            groups=tuple(self.userinfo.get("groups") or ()),
+            dry_run=self.dry_run,
+        )
+
+
+def _give(answer: Answer, warnings: list[str]) -> None:
+    warnings += answer.warnings
+    if answer.denial is not None:
+        raise kopf.AdmissionError(answer.denial, code=FORBIDDEN)
+
+
+def _handler(kind: str, does: Callable[[str, Asked], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    # It waits for the API server at most, and not for other reviews: expressions are evaluated on one core anyway.
+    async def handle(  # noqa: PLR0913 - kopf's names
+        *,
+        body: Object,
+        old: Object | None,
+        operation: Literal["CREATE", "UPDATE"],
+        userinfo: Object,
+        dryrun: bool,
+        warnings: list[str],
+        **_: Any,
+    ) -> None:
+        before = None if old is None else dict(old)
+        await does(kind, Asked(dict(body), before, operation, userinfo, dryrun, warnings))
 
     return handle
 
 
-def register(registry: kopf.OperatorRegistry, operators: frozenset[str]) -> None:
-    """Add the handlers to a registry. `operators` are the users that the operator is."""
-    for kind in REVIEWS:
-        kopf.on.validate(GROUP, VERSION, kind, id=kind, registry=registry)(_handler(kind, operators))
+# The kind of the reviews that come to a path.
+PATHS: Mapping[str, str] = {
+    **{kind: kind for kind in REVIEWS},
+    **{IGNORE + kind: kind for kind in REVIEWS},
+    **{kind: kind for kind in ("agentpolicies", "agentpolicyexceptions")},
+}
+
+
+def register(registry: kopf.OperatorRegistry, admission: Admission) -> None:
+    """Add the handlers to a registry."""
+    for path, kind in PATHS.items():
+        does = admission.governing if kind not in REVIEWS else admission.checked if path == kind else admission.ignoring
+        kopf.on.validate(GROUP, VERSION, kind, id=path, registry=registry)(_handler(kind, does))

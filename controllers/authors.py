@@ -15,6 +15,7 @@ import kopf
 
 from ossa.api.contract import (
     ANNOTATION_AUTHOR,
+    ANNOTATION_BREAK_GLASS,
     ANNOTATION_CREATED_BY,
     ANNOTATION_SPEC_CHANGED_BY,
     GROUP,
@@ -22,7 +23,7 @@ from ossa.api.contract import (
 )
 
 Object = Mapping[str, Any]
-KINDS = ("agents", "workflows", "executions")
+KINDS = ("agents", "workflows", "executions", "agentpolicies", "agentpolicyexceptions")
 PREFIX = "authors-"  # of the handlers' ids, which are the webhook's paths
 
 
@@ -31,14 +32,14 @@ class BadUsers(ValueError):
 
 
 def users_from(variable: str, environment: Mapping[str, str] = os.environ) -> frozenset[str]:
-    """Users as the API server knows them: a JSON list in a variable of the environment. Raises BadUsers."""
+    """Users, groups or namespaces: a JSON list of names in a variable of the environment. Raises BadUsers."""
     text = environment.get(variable) or "[]"
     try:
         found = json.loads(text)
     except ValueError as error:
         raise BadUsers(f"{variable}: {text!r} is not JSON: {error}") from error
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise BadUsers(f"{variable}: {text!r} is not a list of user names")
+        raise BadUsers(f"{variable}: {text!r} is not a list of names")
     return frozenset(found)
 
 
@@ -70,15 +71,26 @@ def recorded(new: Object, old: Object | None, user: str, delegates: frozenset[st
     }
 
 
-def _handler(delegates: frozenset[str]) -> Callable[..., Awaitable[None]]:
+def broken_glass(kind: str, old: Object | None, userinfo: Object, groups: frozenset[str]) -> dict[str, str | None]:
+    """The annotation of an Execution that a member of a break-glass group makes: policies do not refuse it later."""
+    if kind != "executions" or old is not None or groups.isdisjoint(userinfo.get("groups") or ()):
+        return {}
+    return {ANNOTATION_BREAK_GLASS: str(userinfo.get("username", ""))}
+
+
+def _handler(kind: str, delegates: frozenset[str], break_glass: frozenset[str]) -> Callable[..., Awaitable[None]]:
     async def handle(body: Object, old: Object | None, userinfo: Object, patch: kopf.Patch, **_: Any) -> None:
-        for key, name in recorded(body, old, str(userinfo.get("username", "")), delegates).items():
+        names = recorded(body, old, str(userinfo.get("username", "")), delegates)
+        for key, name in (names | broken_glass(kind, old, userinfo, break_glass)).items():
             patch.metadata.annotations[key] = name
 
     return handle
 
 
-def register(registry: kopf.OperatorRegistry, delegates: frozenset[str]) -> None:
-    """Add the handlers to a registry."""
+def register(
+    registry: kopf.OperatorRegistry, delegates: frozenset[str], break_glass: frozenset[str] = frozenset()
+) -> None:
+    """Add the handlers to a registry. `break_glass` are the groups whose members policies do not refuse."""
     for kind in KINDS:
-        kopf.on.mutate(GROUP, VERSION, kind, id=PREFIX + kind, registry=registry)(_handler(delegates))
+        handler = _handler(kind, delegates, break_glass)
+        kopf.on.mutate(GROUP, VERSION, kind, id=PREFIX + kind, registry=registry)(handler)

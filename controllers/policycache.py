@@ -69,6 +69,10 @@ class PolicyCache:
             )
         return self._set
 
+    def names(self) -> frozenset[str]:
+        """Of all policies that are there."""
+        return frozenset(self._policies.items)
+
     def problems(self) -> Mapping[str, list[str]]:
         """Of the policies that cannot be judged by: what is wrong, by their names."""
         return {name: list(held.problems) for name, held in self._policies.items.items() if held.problems}
@@ -82,6 +86,10 @@ class PolicyCache:
         found = self.namespace(name)
         labels: Mapping[str, str] = {} if found is None else found["metadata"]["labels"]
         return labels
+
+    async def fetch_namespace(self, name: str) -> JSONObject:
+        """The same, from the API server, for one that no watch has told of yet. Raises ApiError."""
+        return _namespace(await self._api.get(paths.core("namespaces", name=name)))
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Calls it after each change of what policies say: of one, an exception, params or a namespace."""

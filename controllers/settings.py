@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from controllers.authors import BadUsers, users_from
 from ossa.store.signing import KeyUnusable, load_key
 
 
@@ -27,6 +28,7 @@ class Settings:
     artifacts_token: Path  # file of a token of the reconciler's account for the artifact service
     artifacts_operator_url: str  # the artifact service as the reconciler reaches it
     artifacts_service: str = "ossa-artifacts"
+    params_namespaces: frozenset[str] = frozenset()  # where the ConfigMaps lie that policies may name
     keep_completed_pods: float = 600.0  # seconds after the end of their execution
     keep_failed_pods: float = 86400.0
     workers: int = 8  # executions reconciled at once
@@ -55,6 +57,7 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
         artifacts_token=Path(_required(environment, "OSSA_ARTIFACTS_TOKEN_FILE")),
         artifacts_operator_url=environment.get("OSSA_ARTIFACTS_OPERATOR_URL") or artifacts_url,
         artifacts_service=environment.get("OSSA_ARTIFACTS_SERVICE", "ossa-artifacts"),
+        params_namespaces=_names(environment, "OSSA_PARAMS_NAMESPACES") or frozenset({environment["OSSA_NAMESPACE"]}),
         keep_completed_pods=_seconds(environment, "OSSA_KEEP_COMPLETED_PODS", 600.0),
         keep_failed_pods=_seconds(environment, "OSSA_KEEP_FAILED_PODS", 86400.0),
         liveness=environment.get("OSSA_LIVENESS", "http://0.0.0.0:8081/healthz"),
@@ -68,6 +71,13 @@ def _required(environment: Mapping[str, str], name: str) -> str:
     if not value:
         raise BadSetting(f"{name} must be set")
     return value
+
+
+def _names(environment: Mapping[str, str], name: str) -> frozenset[str]:
+    try:
+        return users_from(name, environment)
+    except BadUsers as error:
+        raise BadSetting(str(error)) from error
 
 
 def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:

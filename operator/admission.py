@@ -1,10 +1,11 @@
-"""The process ossa-admission: kopf's webhook server with the admission handlers, and nothing that watches.
+"""The process ossa-admission: kopf's admission handlers, and watches of the policies and of what these read.
 
-Paths: /agents, /workflows and /executions refuse what is wrong; /authors-agents and so on record who made a change.
+Paths: those of controllers/admission.py refuse what is wrong; /authors-agents and so on record who made a change.
 
 Settings, from the environment: OSSA_ADMISSION_PORT (9443), OSSA_ADMISSION_CERT_FILE, OSSA_ADMISSION_KEY_FILE (a
-renewed pair is served within seconds), OSSA_HEALTH_PORT (8081), OSSA_DELEGATES (a JSON list of users that act for
-others), OSSA_OPERATORS (one of those that the reconciler is).
+renewed pair is served within seconds), OSSA_HEALTH_PORT (8081), OSSA_METRICS_PORT (9090), OSSA_WORKER_IMAGE; and as
+JSON lists OSSA_DELEGATES (users that act for others), OSSA_OPERATORS (those of them that the reconciler is),
+OSSA_BREAK_GLASS_GROUPS (whose members policies do not refuse) and OSSA_PARAMS_NAMESPACES (where policies' params lie).
 """
 
 from __future__ import annotations
@@ -15,24 +16,34 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 import kopf
 
 from controllers import admission, authors
+from controllers.admissionmetrics import AdmissionMetrics
+from controllers.denials import Denials
+from controllers.judging import Judge
+from controllers.plans import Plans
+from controllers.policycache import PolicyCache
+from controllers.policyreviews import PolicyReviews
+from controllers.webhookserver import WebhookServer
+from ossa.api import crds
 from ossa.api.contract import GROUP, VERSION
-from ossa.kube.config import load_config
+from ossa.kube.client import ApiClient
+from ossa.kube.config import KubeConfig, load_config
 from ossa.kube.kinds import wait_for_kinds
 from ossa.logs import log_to
 
 logger = logging.getLogger("ossa.admission")
 
-CERTIFICATE_SECONDS = 5.0
 OPERATIONS = ("CREATE", "UPDATE")
 # The kind of the reviews that come to a path.
-PATHS = {kind: kind for kind in admission.REVIEWS} | {authors.PREFIX + kind: kind for kind in authors.KINDS}
+PATHS = {**admission.PATHS, **{authors.PREFIX + kind: kind for kind in authors.KINDS}}
+KIND_NAMES = {kind.plural: kind.name for kind in crds.KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +54,12 @@ class Settings:
     key: str
     delegates: frozenset[str] = frozenset()
     operators: frozenset[str] = frozenset()
+    break_glass: frozenset[str] = frozenset()
+    params_namespaces: frozenset[str] = frozenset()
+    worker_image: str = ""
     port: int = 9443
     health_port: int = 8081
+    metrics_port: int = 9090
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -54,8 +69,12 @@ class Settings:
             key=os.environ["OSSA_ADMISSION_KEY_FILE"],
             delegates=authors.users_from("OSSA_DELEGATES"),
             operators=authors.users_from("OSSA_OPERATORS"),
+            break_glass=authors.users_from("OSSA_BREAK_GLASS_GROUPS"),
+            params_namespaces=authors.users_from("OSSA_PARAMS_NAMESPACES"),
+            worker_image=os.environ.get("OSSA_WORKER_IMAGE", ""),
             port=int(os.environ.get("OSSA_ADMISSION_PORT", "9443")),
             health_port=int(os.environ.get("OSSA_HEALTH_PORT", "8081")),
+            metrics_port=int(os.environ.get("OSSA_METRICS_PORT", "9090")),
         )
 
 
@@ -76,30 +95,39 @@ def misdirected(request: dict[str, Any], webhook: str | None) -> str | None:
     return None
 
 
-class Server(kopf.WebhookServer):
-    """kopf's server, which refuses what comes to the wrong path instead of letting it pass."""
+class Answers:
+    """Answers reviews with the help of kopf, and refuses what comes to the wrong path instead of letting it pass."""
 
-    async def __call__(self, fn: kopf.WebhookFn) -> AsyncIterator[kopf.WebhookClientConfig]:
-        async def guarded(request: Any, *, webhook: str | None = None, **context: Any) -> Any:
-            reason = misdirected(request, webhook)
-            if reason is None:
-                return await fn(request, webhook=webhook, **context)
+    def __init__(self, metrics: AdmissionMetrics) -> None:
+        self._metrics = metrics
+
+    async def __call__(self, review: dict[str, Any], path: str, fn: kopf.WebhookFn) -> dict[str, Any]:
+        reason = misdirected(review, path)
+        if reason is not None:
             logger.error("refused: %s", reason)
-            return {
-                "apiVersion": "admission.k8s.io/v1",
-                "kind": "AdmissionReview",
-                "response": {
-                    "uid": (request.get("request") or {}).get("uid", ""),
-                    "allowed": False,
-                    "status": {
-                        "code": 500,
-                        "message": f"{reason}; correct the webhook configuration ossa-admission",
-                    },
-                },
-            }
+            return _refusal(review, f"{reason}; correct the webhook configuration ossa-admission")
+        began = time.perf_counter()
+        answer = cast(dict[str, Any], await fn(cast(Any, review), webhook=cast(Any, path)))
+        if not path.startswith(authors.PREFIX):
+            self._metrics.reviewed(
+                KIND_NAMES[PATHS[path]],
+                review["request"]["operation"],
+                allowed=answer["response"]["allowed"],
+                seconds=time.perf_counter() - began,
+            )
+        return answer
 
-        async for configuration in super().__call__(guarded):
-            yield configuration
+
+def _refusal(review: dict[str, Any], message: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "response": {
+            "uid": (review.get("request") or {}).get("uid", ""),
+            "allowed": False,
+            "status": {"code": 500, "message": message},
+        },
+    }
 
 
 class NoMemories:
@@ -113,30 +141,75 @@ class NoMemories:
         return iter(())
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM. No watch, no peering, no events posted, no configuration of kopf's own."""
-    registry = kopf.get_default_registry()
-    admission.register(registry, settings.operators)
-    authors.register(registry, settings.delegates)
-    kopf_settings = kopf.OperatorSettings()
-    kopf_settings.scanning.disabled = True
-    kopf_settings.posting.enabled = False
-    kopf_settings.admission.managed = None
-    kopf_settings.admission.server = Server(
-        addr="0.0.0.0",
-        port=settings.port,
-        certfile=settings.certificate,
-        pkeyfile=settings.key,
-        file_check_interval=CERTIFICATE_SECONDS,
-    )
-    kopf.run(
-        registry=registry,
-        settings=kopf_settings,
-        memories=cast(Any, NoMemories()),
-        standalone=True,
-        clusterwide=True,
-        liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
-    )
+class Process:
+    """All parts of the process, put together."""
+
+    def __init__(self, api: ApiClient, settings: Settings) -> None:
+        self._settings = settings
+        self._metrics = AdmissionMetrics()
+        self._policies = PolicyCache(api, settings.params_namespaces)
+        self._plans = Plans(api, settings.worker_image)
+        self._denials = Denials(api)
+        self._admission = admission.Admission(
+            judge=Judge(self._policies, self._plans, self._denials, self._metrics, settings.break_glass),
+            policies=PolicyReviews(api, self._policies, settings.params_namespaces),
+            operators=settings.operators,
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, or until a watch fails in a way that is not foreseen. The port is opened last."""
+        self._metrics.serve(self._settings.metrics_port)
+        self._metrics.follow(self._policies)
+        parts = (self._policies.run(), self._plans.run(), self._denials.run())
+        watching = [asyncio.create_task(part) for part in parts]
+        known = asyncio.create_task(self._synced())
+        await asyncio.wait([known, *watching], return_when=asyncio.FIRST_COMPLETED)
+        # When kopf ends it takes each task of the loop for its own: it would wait for ours, and raise what they raise.
+        ended, before = asyncio.Event(), asyncio.all_tasks()
+        operator = asyncio.create_task(kopf.run_tasks(await self._spawned(ended), ignored=before))
+        done, _ = await asyncio.wait([operator, *watching], return_when=asyncio.FIRST_COMPLETED)
+        ended.set()
+        await operator
+        for task in (known, *watching):
+            task.cancel()
+        await asyncio.gather(known, *watching, return_exceptions=True)
+        for task in done - {operator}:
+            task.result()
+
+    async def _synced(self) -> None:
+        await self._policies.synced()
+        await self._plans.synced()
+
+    async def _spawned(self, ended: asyncio.Event) -> Any:
+        """kopf's tasks. No watch, no peering, no events posted, no configuration of its own."""
+        held = self._settings
+        registry = kopf.get_default_registry()
+        admission.register(registry, self._admission)
+        authors.register(registry, held.delegates, held.break_glass)
+        settings = kopf.OperatorSettings()
+        settings.scanning.disabled = True
+        settings.posting.enabled = False
+        settings.admission.managed = None
+        settings.admission.server = cast(
+            Any,
+            WebhookServer(port=held.port, certificate=held.certificate, key=held.key, answering=Answers(self._metrics)),
+        )
+        return await kopf.spawn_tasks(
+            registry=registry,
+            settings=settings,
+            memories=cast(Any, NoMemories()),
+            standalone=True,
+            clusterwide=True,
+            liveness_endpoint=f"http://0.0.0.0:{held.health_port}/healthz",
+            stop_flag=ended,
+        )
+
+
+async def serve(config: KubeConfig, settings: Settings) -> None:
+    """Waits for the kinds, then serves."""
+    await wait_for_kinds(config, sorted({*admission.PATHS.values()}))
+    async with ApiClient(config) as api:
+        await Process(api, settings).run()
 
 
 def main() -> None:
@@ -146,8 +219,7 @@ def main() -> None:
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     # Until kopf puts its own in place: the first process of a container has no default that would end it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    asyncio.run(wait_for_kinds(load_config(), admission.REVIEWS))
-    run(settings)
+    asyncio.run(serve(load_config(), settings))
 
 
 if __name__ == "__main__":

@@ -146,3 +146,39 @@ the controller manager itself where it uses none. */}}
 {{- define "ossa.certificateSecret" -}}
 {{- .Values.certificates.existingSecret | default "ossa-admission-tls" -}}
 {{- end }}
+
+{{/* One webhook for a kind: root, kind, path, CA bundle. Status is not looked at, nor is a deletion ever held up. */}}
+{{- define "ossa.webhook" -}}
+{{- $root := index . 0 -}}
+{{- $kind := index . 1 -}}
+{{- $path := index . 2 -}}
+- name: {{ $path }}.ossa.dev
+  admissionReviewVersions: [v1]
+  clientConfig:
+    service:
+      name: ossa-admission
+      namespace: {{ $root.Release.Namespace }}
+      port: 443
+      path: /{{ $path }}
+    {{- with index . 3 }}
+    caBundle: {{ . }}
+    {{- end }}
+  rules:
+  - apiGroups: [ossa.dev]
+    apiVersions: [v1alpha1]
+    resources: [{{ $kind }}]
+    operations: [CREATE, UPDATE]
+    scope: {{ eq $kind "agentpolicies" | ternary "Cluster" "Namespaced" }}
+  {{- with $root.Values.admission.excludedNamespaces }}
+  namespaceSelector:
+    matchExpressions:
+    - {key: kubernetes.io/metadata.name, operator: NotIn, values: {{ toJson . }}}
+  {{- end }}
+  matchPolicy: Equivalent
+  timeoutSeconds: {{ $root.Values.admission.timeoutSeconds }}
+{{- end }}
+
+{{/* Namespaces whose ConfigMaps may be params of policies, as JSON. */}}
+{{- define "ossa.paramsNamespaces" -}}
+{{- concat (list .Release.Namespace) .Values.governance.paramsNamespaces | uniq | toJson -}}
+{{- end }}

@@ -17,11 +17,19 @@ import pytest
 import yaml
 
 from controllers import authors
-from controllers.admission import REVIEWS
+from controllers.admission import IGNORE, PATHS, REVIEWS
 from controllers.creation import EPOCH_POLICY
 from controllers.leading import LEASE
 from ossa.api import crds
-from ossa.api.contract import ANNOTATION_EPOCH, ARTIFACTS_AUDIENCE, GROUP, LABEL_MANAGED_BY, MANAGED_BY, VERSION
+from ossa.api.contract import (
+    ANNOTATION_BREAK_GLASS,
+    ANNOTATION_EPOCH,
+    ARTIFACTS_AUDIENCE,
+    GROUP,
+    LABEL_MANAGED_BY,
+    MANAGED_BY,
+    VERSION,
+)
 
 REPO = Path(__file__).parents[3]
 OSSA, CRDS = REPO / "charts/ossa", REPO / "charts/ossa-crds"
@@ -207,30 +215,52 @@ def test_a_key_of_ones_own() -> None:
 # --- admission ---
 
 
-def test_every_kind_has_a_webhook_at_its_handlers_path() -> None:
+def test_every_kind_has_a_webhook_at_its_handlers_paths() -> None:
     webhooks = render()["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"]
-    assert {webhook["clientConfig"]["service"]["path"] for webhook in webhooks} == {f"/{kind}" for kind in REVIEWS}
+    assert {webhook["clientConfig"]["service"]["path"] for webhook in webhooks} == {f"/{path}" for path in PATHS}
     for webhook in webhooks:
-        kind = webhook["clientConfig"]["service"]["path"].removeprefix("/")
+        path = webhook["clientConfig"]["service"]["path"].removeprefix("/")
         (rule,) = webhook["rules"]
-        assert rule["resources"] == [kind]  # neither status nor another subresource
-        assert rule["operations"] == ["CREATE", "UPDATE"]  # a deletion is never held up
+        assert rule["resources"] == [PATHS[path]]  # neither status nor another subresource
+        assert rule["operations"] == ["CREATE", "UPDATE"]  # a deletion is never held up, nor that of a policy
         assert (rule["apiGroups"], rule["apiVersions"]) == ([GROUP], [VERSION])
-        assert webhook["failurePolicy"] == "Fail"
-        assert webhook["sideEffects"] == "None"
+        assert rule["scope"] == scope_of(PATHS[path])
+        # Those of policies that may be ignored hold nobody up with the webhook down; all others do.
+        assert webhook["failurePolicy"] == ("Ignore" if path.startswith(IGNORE) else "Fail")
+        # A denial is an Event, but for a dry run.
+        assert webhook["sideEffects"] == ("NoneOnDryRun" if PATHS[path] in REVIEWS else "None")
         assert webhook["timeoutSeconds"] == 5
+        assert "kube-system" in str(webhook["namespaceSelector"])
+
+
+def scope_of(plural: str) -> str:
+    (kind,) = (kind for kind in crds.KINDS if kind.plural == plural)
+    return kind.scope
 
 
 def test_authors_are_recorded_at_the_handlers_paths_and_hold_nobody_up() -> None:
     webhooks = render()["MutatingWebhookConfiguration", "ossa-admission"]["webhooks"]
     validating = render()["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"]
+    rules = {webhook["clientConfig"]["service"]["path"]: webhook["rules"] for webhook in validating}
+    bundle = validating[0]["clientConfig"]["caBundle"]
     paths = {webhook["clientConfig"]["service"]["path"] for webhook in webhooks}
     assert paths == {f"/{authors.PREFIX}{kind}" for kind in authors.KINDS}
-    for webhook, other in zip(webhooks, validating, strict=True):
-        assert webhook["rules"] == other["rules"]
-        assert webhook["clientConfig"]["caBundle"] == other["clientConfig"]["caBundle"]
-        assert webhook["clientConfig"]["service"]["path"] == f"/{authors.PREFIX}{webhook['rules'][0]['resources'][0]}"
+    for webhook in webhooks:
+        kind = webhook["rules"][0]["resources"][0]
+        assert webhook["rules"] == rules[f"/{kind}"]
+        assert webhook["clientConfig"]["caBundle"] == bundle
+        assert webhook["clientConfig"]["service"]["path"] == f"/{authors.PREFIX}{kind}"
         assert (webhook["failurePolicy"], webhook["reinvocationPolicy"]) == ("Ignore", "IfNeeded")
+        assert webhook["sideEffects"] == "None"
+
+
+def test_groups_that_break_glass_are_the_same_for_the_webhook_and_the_policy() -> None:
+    settings = ('governance.breakGlassGroups=["emergency"]',)
+    assert authors.users_from("OSSA_BREAK_GLASS_GROUPS", environment("admission", *settings)) == {"emergency"}
+    assert authors.users_from("OSSA_BREAK_GLASS_GROUPS", environment("admission")) == frozenset()
+    policy = str(render(*settings)["ValidatingAdmissionPolicy", "ossa-authors"])
+    assert 'group in ["emergency"]' in policy
+    assert ANNOTATION_BREAK_GLASS in policy
 
 
 def test_delegates_are_the_same_for_the_webhook_and_the_policies() -> None:
@@ -240,7 +270,7 @@ def test_delegates_are_the_same_for_the_webhook_and_the_policies() -> None:
     argo = "system:serviceaccount:argocd:argocd-application-controller"
     assert authors.users_from("OSSA_DELEGATES", found) == {OPERATOR, "me", argo}
     assert authors.users_from("OSSA_OPERATORS", found) == {OPERATOR, "me"}
-    for name in ("ossa-authors", "ossa-approvals"):
+    for name in ("ossa-authors", "ossa-approvals", "ossa-exceptions"):
         assert told in str(render(*settings)["ValidatingAdmissionPolicy", name])
 
 
@@ -303,7 +333,7 @@ def test_a_certificate_of_ones_own() -> None:
 def test_policies_are_bound_and_deny() -> None:
     policies = {item["metadata"]["name"]: item["spec"] for item in of_kind("ValidatingAdmissionPolicy")}
     bindings = {item["spec"]["policyName"]: item["spec"] for item in of_kind("ValidatingAdmissionPolicyBinding")}
-    names = {"approvals", "authors", "epoch", "executions", "pods", "revisions", "status", "triggers"}
+    names = {"approvals", "authors", "epoch", "exceptions", "executions", "pods", "revisions", "status", "triggers"}
     assert policies.keys() == bindings.keys() == {f"ossa-{name}" for name in names}
     for name, policy in policies.items():
         assert bindings[name]["validationActions"] == ["Deny"]
@@ -344,14 +374,58 @@ def test_nobody_has_more_rights_than_needed() -> None:
         for role in of_kind(kind):
             for rule in role["rules"]:
                 assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], role["metadata"]["name"]
-                assert not {"secrets", "pods/exec", "configmaps"} & set(rule["resources"])
+                assert not {"secrets", "pods/exec"} & set(rule["resources"])
                 assert not {"impersonate", "bind", "escalate"} & set(rule["verbs"])
 
 
-def test_admission_has_no_rights_at_all() -> None:
-    for kind in ("ClusterRoleBinding", "RoleBinding"):
-        for binding in of_kind(kind):
-            assert "ossa-admission" not in [subject["name"] for subject in binding["subjects"]]
+def test_configmaps_are_read_for_params_alone_and_where_the_values_say() -> None:
+    def readers(*settings: str) -> list[tuple[str, str, list[str]]]:
+        return [
+            (kind, role["metadata"]["namespace"], rule["verbs"])
+            for kind in ("ClusterRole", "Role")
+            for role in of_kind(kind, *settings)
+            for rule in role["rules"]
+            if "configmaps" in rule["resources"]
+        ]
+
+    assert readers() == [("Role", "ossa-system", ["list", "watch"])]
+    binding = render()["RoleBinding", "ossa-params"]
+    assert [subject["name"] for subject in binding["subjects"]] == ["ossa-admission", "ossa-reconciler"]
+    for component in ("admission", "reconciler"):
+        assert authors.users_from("OSSA_PARAMS_NAMESPACES", environment(component)) == {"ossa-system"}
+    more = 'governance.paramsNamespaces=["ossa-system","governance"]'
+    text = helm("template", "ossa", OSSA, "-n", "ossa-system", "--set-json", more).stdout
+    found = [item for item in yaml.safe_load_all(text) if item and item["metadata"]["name"] == "ossa-params"]
+    places = ("governance", "ossa-system")
+    assert {(item["kind"], item["metadata"]["namespace"]) for item in found} == {
+        (kind, place) for kind in ("Role", "RoleBinding") for place in places
+    }
+    assert len(found) == 4
+
+
+def test_admission_reads_what_policies_read_and_writes_events_of_policies_alone() -> None:
+    """It asks whether a user may govern; nothing of a user's does it change."""
+    roles = [
+        (kind, binding["roleRef"]["name"])
+        for kind in ("ClusterRole", "Role")
+        for binding in of_kind(f"{kind}Binding")
+        if "ossa-admission" in [subject["name"] for subject in binding["subjects"]]
+    ]
+    rights = {
+        (resource, verb)
+        for role in roles
+        for rule in render()[role]["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    read = ("agents", "workflows", "agentpolicies", "agentpolicyexceptions", "namespaces", "configmaps")
+    assert rights == {
+        *((kind, verb) for kind in read for verb in ("list", "watch")),
+        ("namespaces", "get"),
+        ("subjectaccessreviews", "create"),
+        ("events", "create"),
+    }
+    assert render()["Role", "ossa-admission-events"]["metadata"]["namespace"] == "default"
 
 
 def test_the_reconciler_writes_status_and_makes_and_ends_executions() -> None:
@@ -400,6 +474,22 @@ def test_starting_and_approving_are_two_rights() -> None:
     assert {r for rule in approver["rules"] for r in rule["resources"]} == {"approvals", "workflows", "executions"}
 
 
+def test_governing_is_a_right_of_its_own() -> None:
+    def verbs(role: str, resource: str) -> set[str]:
+        rules = render()["ClusterRole", role]["rules"]
+        return {verb for rule in rules if resource in rule["resources"] for verb in rule["verbs"]}
+
+    reads, writes = {"get", "list", "watch"}, {"create", "update", "patch", "delete"}
+    assert verbs("ossa-governor", "agentpolicies") == {*reads, *writes, "govern", "except"}
+    assert verbs("ossa-governor", "agentpolicyexceptions") == {*reads, *writes}
+    assert verbs("ossa-governor", "executions") == reads
+    assert not [
+        label for label in render()["ClusterRole", "ossa-governor"]["metadata"]["labels"] if "aggregate" in label
+    ]
+    for role in ("ossa-view", "ossa-edit"):
+        assert not verbs(role, "agentpolicies") - reads
+
+
 # --- values ---
 
 
@@ -414,6 +504,8 @@ def test_starting_and_approving_are_two_rights() -> None:
         "reconciler.maxPods=-1",
         'artifacts.store="/data"',
         'imagePullPolicy="Sometimes"',
+        "governance.breakGlassGroups=[1]",
+        'governance.paramsNamespaces=["Not a name"]',
         "nonsense=1",
     ],
 )

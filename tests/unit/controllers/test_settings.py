@@ -33,6 +33,7 @@ def test_what_is_not_said_has_a_default(environment: dict[str, str]) -> None:
     assert (settings.keep_completed_pods, settings.keep_failed_pods) == (600.0, 86400.0)
     assert settings.agents_path == Path("agents")
     assert settings.artifacts_operator_url == settings.artifacts_url
+    assert settings.params_namespaces == {"ossa-system"}
 
 
 def test_the_key_is_in_no_text(environment: dict[str, str]) -> None:
@@ -51,6 +52,13 @@ def test_what_is_said_holds(environment: dict[str, str]) -> None:
         "http://127.0.0.1:9",
         "http://artifacts:8080",
     )
+
+
+def test_lists_of_names_are_json(environment: dict[str, str]) -> None:
+    settings = settings_from({**environment, "OSSA_PARAMS_NAMESPACES": '["ossa-system", "governance"]'})
+    assert settings.params_namespaces == {"ossa-system", "governance"}
+    with pytest.raises(BadSetting, match="OSSA_PARAMS_NAMESPACES: 'governance' is not JSON"):
+        settings_from({**environment, "OSSA_PARAMS_NAMESPACES": "governance"})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""Who was refused what by a policy, and why: a line in the log and an Event of the policy for each."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from controllers.questions import Request
+from ossa.api.contract import API_VERSION
+from ossa.engine.values import shorten
+from ossa.governance.verdict import Judgement
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, ApiError, Conflict
+
+log = logging.getLogger("ossa.denials")
+
+COMPONENT = "ossa-admission"
+# Events of what has no namespace stand in this one.
+EVENTS_NAMESPACE = "default"
+MESSAGE_MOST = 1024  # the API server's bound
+# Whoever is refused a thousand times fills the log, and not etcd: Events at once, and a second after that.
+BURST, RATE = 50, 5.0
+
+
+def clean(text: str) -> str:
+    """The text without characters that a terminal or a log would interpret: they become their escapes."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+class Denials:
+    """Events are written beside the reviews, which do not wait for them; what cannot be written is in the log."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue(maxsize=BURST)
+        self._allowance, self._counted_at = float(BURST), time.monotonic()
+
+    def tell(self, request: Request, judgement: Judgement, *, broken_glass: bool) -> None:
+        """A denial, or what would have been one but for break-glass. A dry run leaves no Event."""
+        log.warning(
+            "policy overridden by break-glass" if broken_glass else "refused by policy",
+            extra={
+                "policy": judgement.version,
+                "operation": request.operation,
+                "kind": request.kind,
+                "namespace": request.namespace,
+                "object": request.name,
+                "user": request.user,
+                "why": judgement.message,
+                "dryRun": request.dry_run,
+            },
+        )
+        if not request.dry_run and self._allowed():
+            self._events.put_nowait(event_of(request, judgement, broken_glass=broken_glass))
+
+    async def run(self) -> None:
+        """Writes Events until cancelled."""
+        while True:
+            event = await self._events.get()
+            try:
+                await self._api.post(paths.core("events", EVENTS_NAMESPACE), event)
+            except Conflict:
+                continue  # the same words in the same second
+            except ApiError as error:
+                log.warning("event not written", extra={"reason": event["reason"], "error": str(error)})
+
+    def _allowed(self) -> bool:
+        now = time.monotonic()
+        self._allowance = min(float(BURST), self._allowance + (now - self._counted_at) * RATE)
+        self._counted_at = now
+        if self._allowance < 1 or self._events.full():
+            return False
+        self._allowance -= 1
+        return True
+
+
+def event_of(request: Request, judgement: Judgement, *, broken_glass: bool) -> dict[str, Any]:
+    """The Event of a denial, on the policy."""
+    what = f"{request.operation} of {request.kind} {request.namespace}/{request.name or '(generated name)'}"
+    done = "let pass by break-glass" if broken_glass else "refused"
+    message = clean(shorten(f"{done}: {what} by {request.user!r}: {judgement.message}", MESSAGE_MOST))[:MESSAGE_MOST]
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    digest = hashlib.sha256(f"{judgement.uid}\0{message}\0{now}".encode()).hexdigest()[:16]
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{judgement.policy[:200]}.{digest}", "namespace": EVENTS_NAMESPACE},
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": "AgentPolicy",
+            "name": judgement.policy,
+            "uid": judgement.uid,
+        },
+        "type": "Warning",
+        "reason": "BreakGlass" if broken_glass else "PolicyViolation",
+        "message": message,
+        "source": {"component": COMPONENT},
+        "reportingComponent": COMPONENT,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }
