@@ -23,8 +23,11 @@ logger = logging.getLogger("ossa.admission")
 CERTIFICATE_SECONDS = 5.0
 # Bytes of a review: two objects of the size that etcd takes, as JSON with all that may be escaped.
 REVIEW_LIMIT = 16 * 1024 * 1024
-# Seconds that reviews have to be answered in when the process ends.
-DRAIN_SECONDS = 10.0
+# Seconds at the end in which each answer closes its connection, so that the API server, which keeps connections, sends
+# no review into one that is being closed: it would refuse the request.
+DRAIN_SECONDS = 3.0
+# Seconds that reviews have to be answered in after that.
+LAST_SECONDS = 10.0
 Review = dict[str, Any]
 Answering = Callable[[Review, str, kopf.WebhookFn], Awaitable[Review]]
 
@@ -39,6 +42,7 @@ class WebhookServer:
         self._port = port
         self._files = (certificate, key)
         self._answering = answering
+        self._ends = False
 
     async def __call__(self, fn: kopf.WebhookFn) -> AsyncIterator[kopf.WebhookClientConfig]:
         async def serve(request: web.Request) -> web.Response:
@@ -49,13 +53,16 @@ class WebhookServer:
             if not isinstance(review, dict):
                 raise web.HTTPBadRequest(text="the review is no object")
             answer = await self._answering(review, request.match_info["path"], fn)
-            return web.Response(body=json.dumps(answer), content_type="application/json")
+            response = web.Response(body=json.dumps(answer), content_type="application/json")
+            if self._ends:
+                response.force_close()
+            return response
 
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         seen = self._load(context)
         app = web.Application(client_max_size=REVIEW_LIMIT)
         app.router.add_post("/{path:.*}", serve)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=DRAIN_SECONDS)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=LAST_SECONDS)
         await runner.setup()
         try:
             await web.TCPSite(runner, "0.0.0.0", self._port, ssl_context=context).start()
@@ -64,6 +71,8 @@ class WebhookServer:
                 await asyncio.sleep(CERTIFICATE_SECONDS)
                 seen = self._renewed(context, seen)
         finally:
+            self._ends = True
+            await asyncio.sleep(DRAIN_SECONDS)
             await runner.cleanup()
 
     def _load(self, context: ssl.SSLContext) -> tuple[bytes, ...]:

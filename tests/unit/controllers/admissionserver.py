@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import os
 import socket
@@ -108,7 +109,11 @@ class Process:
         context = ssl.create_default_context(cafile=str(self.ca))
         async with (
             aiohttp.ClientSession() as session,
-            session.post(f"https://127.0.0.1:{self.ports.webhook}{path}", json=review, ssl=context) as answer,
+            session.post(
+                f"https://127.0.0.1:{self.ports.webhook}{path}",
+                data=io.BytesIO(json.dumps(review).encode()),
+                ssl=context,
+            ) as answer,
         ):
             text = await answer.text()
             return answer.status, json.loads(text) if answer.status == 200 else {}

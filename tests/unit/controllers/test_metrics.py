@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from controllers.admissionmetrics import AdmissionMetrics
 from controllers.limits import Limits
 from controllers.loop import Loop
 from controllers.metrics import Metrics
@@ -165,7 +166,7 @@ def test_the_documentation_names_all_metrics_and_no_others() -> None:
     reconciler, store = Metrics(), StoreMetrics()
     reconciler.look_at(lambda: [], lambda: [], limits())
     known = {}
-    for registry in (reconciler.registry, store.registry):
+    for registry in (reconciler.registry, store.registry, AdmissionMetrics().registry):
         for family in registry.collect():
             name = f"{family.name}_total" if family.type == "counter" else family.name
             known[name] = family.type
