@@ -212,11 +212,18 @@ async def serve(config: KubeConfig, settings: Settings) -> None:
         await Process(api, settings).run()
 
 
+def only_surprises(record: logging.LogRecord) -> bool:
+    """kopf tells of each review, and of each refusal as of a failure: what was not foreseen has a traceback."""
+    return record.exc_info is not None
+
+
 def main() -> None:
     settings = Settings.from_environment()
     log_to(sys.stderr)
-    # One line a probe and a review is noise; what was refused is told to the person who asked.
+    # One line a probe and a review is noise; what policies refuse has a line of ours.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf.objects").addFilter(only_surprises)
     # Until kopf puts its own in place: the first process of a container has no default that would end it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     asyncio.run(serve(load_config(), settings))

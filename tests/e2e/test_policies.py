@@ -18,10 +18,10 @@ from ossa.kube import paths
 from ossa.kube.client import ApiError, NotFound
 from tests.e2e.harness import Cluster, Namespace, Output, execution, kubectl, task, wait_for, workflow
 from tests.e2e.harness.objects import JSONObject, agent, resource
-from tests.e2e.harness.people import Person
+from tests.e2e.harness.people import OPERATOR, Person
 from tests.e2e.harness.policies import Policies, policies_of
 
-OWNED = {"expression": "object.spec.owner != ''", "message": "name an owner in spec.owner"}
+OWNED = {"expression": "has(object.spec.owner) && object.spec.owner != ''", "message": "name an owner in spec.owner"}
 NOT_BAD = {"expression": "!has(object.metadata.labels) || !('bad' in object.metadata.labels)", "message": "it is bad"}
 ADMISSION = "ossa-admission"
 
@@ -58,13 +58,13 @@ async def dry(namespace: Namespace, *items: JSONObject) -> Output:
 
 
 async def is_refused(namespace: Namespace, policies: Policies, item: JSONObject) -> str:
-    """What is said once every replica refuses it."""
+    """What is said once every replica refuses it; no object of the name is there."""
     answer = await policies.settle(lambda: dry(namespace, item), failed, "a policy to refuse")
     return answer.refused()
 
 
 async def is_taken(namespace: Namespace, policies: Policies, item: JSONObject) -> Output:
-    """The answer once every replica lets it pass."""
+    """The answer once every replica lets it pass; no object of the name is there."""
     return await policies.settle(lambda: dry(namespace, item), passed, "an object to pass")
 
 
@@ -76,7 +76,7 @@ async def events(namespace: Namespace, policy: str) -> list[JSONObject]:
 
 async def test_enforce_warn_and_audit(namespace: Namespace, policies: Policies) -> None:
     name = await policies.apply("p", OWNED, kinds=["Agent"])
-    said = await is_refused(namespace, policies, an_agent())
+    said = await is_refused(namespace, policies, an_agent("probe"))
     assert f"policy '{name}': name an owner in spec.owner" in said
     assert "403" not in (await namespace.kubectl_apply(an_agent(owner="team"))).ok()
     assert await events(namespace, name) == []  # dry runs alone have been refused
@@ -88,11 +88,11 @@ async def test_enforce_warn_and_audit(namespace: Namespace, policies: Policies) 
     (event,) = await wait_for(told, "an Event of the policy", timeout=30)
     assert f"CREATE of Agent {namespace.name}/other by " in event["message"]
     await policies.apply("p", OWNED, kinds=["Agent"], action="Warn")
-    answer = await is_taken(namespace, policies, an_agent())
+    answer = await is_taken(namespace, policies, an_agent("probe"))
     assert f"Warning: policy '{name}': name an owner in spec.owner" in answer.err
     await policies.apply("p", OWNED, kinds=["Agent"], action="Audit")
     await policies.settle(
-        lambda: dry(namespace, an_agent()), lambda answer: "Warning" not in answer.err, "Audit to be silent"
+        lambda: dry(namespace, an_agent("probe")), lambda answer: "Warning" not in answer.err, "Audit to be silent"
     )
     (await namespace.kubectl_apply(an_agent("third"))).ok()
 
@@ -131,7 +131,8 @@ async def test_what_was_there_before_the_policy(namespace: Namespace, policies: 
     assert never in await is_refused(namespace, policies, execution("other", "flow"))
     (await namespace.kubectl("label", "oagent", "worker", "team=a")).ok()
     (await namespace.kubectl("annotate", "oagent", "worker", "note=a")).ok()
-    (await namespace.kubectl("patch", "oagent", "worker", "--subresource=status", "--type=merge", "-p", "{}")).ok()
+    writer = Person(OPERATOR, namespace)
+    (await writer.patch("oagent", "worker", {"status": {"message": "seen"}}, "--subresource=status")).ok()
     change = '{"spec": {"description": "other"}}'
     assert owned in (await namespace.kubectl("patch", "oagent", "worker", "--type=merge", "-p", change)).refused()
     assert (
