@@ -27,6 +27,7 @@ from controllers import admission, authors
 from controllers.admissionmetrics import AdmissionMetrics
 from controllers.denials import Denials
 from controllers.judging import Judge
+from controllers.leading import told_to_stop
 from controllers.plans import Plans
 from controllers.policycache import PolicyCache
 from controllers.policyreviews import PolicyReviews
@@ -166,7 +167,9 @@ class Process:
         await asyncio.wait([known, *watching], return_when=asyncio.FIRST_COMPLETED)
         # When kopf ends it takes each task of the loop for its own: it would wait for ours, and raise what they raise.
         ended, before = asyncio.Event(), asyncio.all_tasks()
-        operator = asyncio.create_task(kopf.run_tasks(await self._spawned(ended), ignored=before))
+        tasks = await self._spawned(ended)
+        told_to_stop(ended)  # kopf has put handlers of its own in place, which leave a task that it then waits for
+        operator = asyncio.create_task(kopf.run_tasks(tasks, ignored=before))
         done, _ = await asyncio.wait([operator, *watching], return_when=asyncio.FIRST_COMPLETED)
         ended.set()
         await operator
