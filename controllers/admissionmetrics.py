@@ -17,6 +17,8 @@ class AdmissionMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # Of each policy, action and outcome: to look one up by its labels takes as long as to judge by it.
+        self._series: dict[tuple[str, str, str], Counter] = {}
         self._requests = Counter(
             "ossa_admission_requests",
             "Reviews that were answered.",
@@ -45,7 +47,11 @@ class AdmissionMetrics:
     def judged(self, verdict: Verdict) -> None:
         """Policies were asked at admission."""
         for held in verdict.judged:
-            self._verdicts.labels(held.policy, held.action, held.outcome, "admission").inc()
+            key = (held.policy, held.action, held.outcome)
+            series = self._series.get(key)
+            if series is None:
+                series = self._series[key] = self._verdicts.labels(*key, "admission")
+            series.inc()
 
     def follow(self, policies: PolicyCache) -> None:
         """The series of a policy that is gone end: they would stay for ever."""
@@ -55,6 +61,7 @@ class AdmissionMetrics:
             now = policies.names()
             for gone in held - now:
                 self._verdicts.remove_by_labels({"policy": gone})
+                self._series = {key: series for key, series in self._series.items() if key[0] != gone}
             held.clear()
             held.update(now)
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from controllers.admissionmetrics import AdmissionMetrics
+from controllers.authors import annotations_of
 from controllers.denials import Denials, clean
 from controllers.plans import Plans
 from controllers.policycache import PolicyCache
 from controllers.questions import Request, Scope, question_of, scope_of
 from ossa.api.base import JSONObject
+from ossa.api.contract import ANNOTATION_BREAK_GLASS
 from ossa.api.policy import FailurePolicy
 from ossa.api.validation import InvalidSpecError
 from ossa.engine.programs import CompileError
@@ -38,6 +40,7 @@ class Judge:
     """Judges requests by the policies of one failurePolicy: the API server has a webhook for each.
 
     break_glass: groups whose members' requests policies judge and do not refuse.
+    operators: users that the operator is, which says of a child Execution what is recorded of its parent.
     """
 
     policies: PolicyCache
@@ -45,6 +48,7 @@ class Judge:
     denials: Denials
     metrics: AdmissionMetrics
     break_glass: frozenset[str] = frozenset()
+    operators: frozenset[str] = frozenset()
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     _whole: PolicySet | None = field(default=None, repr=False)
     _parts: dict[tuple[FailurePolicy, Scope], PolicySet] = field(default_factory=dict, repr=False)
@@ -77,7 +81,7 @@ class Judge:
         return self._answer(request, verdict)
 
     def _answer(self, request: Request, verdict: Verdict) -> Answer:
-        broken_glass = not self.break_glass.isdisjoint(request.groups)
+        broken_glass = self._breaks_glass(request)
         for denial in verdict.denials:
             self.denials.tell(request, denial, broken_glass=broken_glass)
         warnings = [_warning(held) for held in verdict.warnings]
@@ -85,6 +89,11 @@ class Judge:
             return Answer(denial_of(verdict.denials), _capped(warnings))
         passed = [f"break-glass: it would be refused by {held.message}" for held in verdict.denials]
         return Answer(None, _capped(passed + warnings))
+
+    def _breaks_glass(self, request: Request) -> bool:
+        if request.user in self.operators:
+            return bool(annotations_of(request.body).get(ANNOTATION_BREAK_GLASS))
+        return not self.break_glass.isdisjoint(request.groups)
 
     def _part(self, failure_policy: FailurePolicy, scope: Scope) -> PolicySet:
         """The policies that are asked, made once for each set of all policies."""

@@ -65,7 +65,7 @@ class WebhookServer:
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=LAST_SECONDS)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "0.0.0.0", self._port, ssl_context=context).start()
+            await web.TCPSite(runner, "0.0.0.0", self._port, ssl_context=context, reuse_port=True).start()
             yield kopf.WebhookClientConfig(url=f"https://localhost:{self._port}")
             while True:
                 await asyncio.sleep(CERTIFICATE_SECONDS)

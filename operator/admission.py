@@ -152,7 +152,14 @@ class Process:
         self._plans = Plans(api, settings.worker_image)
         self._denials = Denials(api)
         self._admission = admission.Admission(
-            judge=Judge(self._policies, self._plans, self._denials, self._metrics, settings.break_glass),
+            judge=Judge(
+                self._policies,
+                self._plans,
+                self._denials,
+                self._metrics,
+                break_glass=settings.break_glass,
+                operators=settings.operators,
+            ),
             policies=PolicyReviews(api, self._policies, settings.params_namespaces),
             operators=settings.operators,
         )

@@ -111,9 +111,10 @@ class _Scope:
 
     def evaluate(self, program: Program) -> object:
         """Raises EvalError, also for a variable without a value."""
-        for name in sorted(variables_read(program, tuple(self._policy.variables))):
-            if name not in self._variables:
-                self._variables[name] = self._variable(name)
+        if self._policy.variables:
+            for name in sorted(variables_read(program, tuple(self._policy.variables))):
+                if name not in self._variables:
+                    self._variables[name] = self._variable(name)
         return program.evaluate(self._bindings)
 
     def _variable(self, name: str) -> object:

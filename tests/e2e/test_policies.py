@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,8 @@ from tests.e2e.harness.policies import Policies, policies_of
 OWNED = {"expression": "has(object.spec.owner) && object.spec.owner != ''", "message": "name an owner in spec.owner"}
 NOT_BAD = {"expression": "!has(object.metadata.labels) || !('bad' in object.metadata.labels)", "message": "it is bad"}
 ADMISSION = "ossa-admission"
+# A certificate that signed nothing here.
+OTHER_CA = base64.b64encode(Path(__file__).with_name("other-ca.pem").read_bytes()).decode()
 
 
 @pytest.fixture
@@ -272,6 +276,60 @@ async def test_an_exception_needs_the_right_and_a_second_person(
 
 # --- faults ---
 
+NOBODY = {"service": {"name": "nobody", "namespace": "ossa-system", "port": 443, "path": "/agents"}}
+BLACK_HOLE = {"url": "https://192.0.2.1:443/agents"}  # of the addresses that lead nowhere
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+
+
+async def broken_entry(namespace: Namespace, name: str, client: JSONObject) -> JSONObject:
+    """A copy of an entry of the installation, for marked objects in the one namespace that it does not look at."""
+    held = await namespace.cluster.api.get(f"{WEBHOOKS}/ossa-admission")
+    (entry,) = (hook for hook in held["webhooks"] if hook["name"] == name)
+    made = {
+        **entry,
+        "clientConfig": client or {**entry["clientConfig"], "caBundle": OTHER_CA},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "objectSelector": {"matchLabels": {"e2e": namespace.name}},
+        "timeoutSeconds": 2,
+    }
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
+    return {**kind, "metadata": {"name": namespace.name}, "webhooks": [made]}
+
+
+@pytest.mark.parametrize("client", [NOBODY, BLACK_HOLE, {}], ids=["down", "slow", "old-certificate"])
+@pytest.mark.parametrize("name", ["agents.ossa.dev", "policies-ignore-agents.ossa.dev"])
+async def test_a_webhook_that_does_not_answer(namespace: Namespace, name: str, client: JSONObject) -> None:
+    """Each entry as it is installed, but that nobody answers: Fail refuses, Ignore lets pass, within its time."""
+    item = an_agent("probe")
+    item["metadata"]["labels"] = {"e2e": namespace.name}
+    elsewhere = Namespace("kube-system", namespace.cluster)
+    entry = await broken_entry(namespace, name, client)
+    (hook,) = entry["webhooks"]
+
+    async def refused() -> Output | None:
+        answer = await dry(elsewhere, item)
+        return answer if f'failed calling webhook "{name}"' in answer.err else None
+
+    async def taken() -> Output | None:
+        answer = await dry(elsewhere, item)
+        return answer if answer.code == 0 else None
+
+    # With Fail first, so that it is known that the API server asks in vain, and then as it is installed.
+    first = {**entry, "webhooks": [{**hook, "failurePolicy": "Fail"}]}
+    made = await namespace.cluster.api.post(WEBHOOKS, first)
+    try:
+        await wait_for(refused, "the API server to ask in vain", timeout=30)
+        await namespace.cluster.api.put(f"{WEBHOOKS}/{namespace.name}", {**entry, "metadata": made["metadata"]})
+        await wait_for(
+            taken if hook["failurePolicy"] == "Ignore" else refused, "what its failurePolicy says", timeout=30
+        )
+        (await dry(elsewhere, an_agent("probe"))).ok()  # what the entry is not about
+        began = time.monotonic()
+        await dry(elsewhere, item)
+        assert time.monotonic() - began < 10
+    finally:
+        await namespace.cluster.api.delete(f"{WEBHOOKS}/{namespace.name}")
+
 
 async def scale(replicas: int) -> None:
     (await kubectl("-n", "ossa-system", "scale", "deployment", ADMISSION, f"--replicas={replicas}")).ok()
@@ -283,10 +341,8 @@ async def admission_pods(cluster: Cluster) -> list[JSONObject]:
 
 
 @pytest.mark.usefixtures("alone")
-async def test_with_the_webhook_down_fail_refuses_and_ignore_lets_pass(
-    namespace: Namespace, policies: Policies
-) -> None:
-    """Nobody but us is held up, and policies, the only way out, may be deleted."""
+async def test_with_the_webhook_down_nobody_but_us_is_held_up(namespace: Namespace, policies: Policies) -> None:
+    """What cannot be judged is refused, and policies may be deleted."""
     cluster = namespace.cluster
     name = await policies.apply("p", OWNED, kinds=["Agent"])
     await is_refused(namespace, policies, an_agent())
@@ -305,20 +361,8 @@ async def test_with_the_webhook_down_fail_refuses_and_ignore_lets_pass(
         config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}
         (await namespace.kubectl_apply(config)).ok()
         (await kubectl("delete", "agentpolicy", name)).ok()
-        # The entries with Ignore alone: what a cluster has whose checks are elsewhere.
-        assert await entries_with(namespace, "Ignore") == {"policies-ignore-agents.ossa.dev"}
     finally:
         await scale(replicas)
-
-
-async def entries_with(namespace: Namespace, failure_policy: str) -> set[str]:
-    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/ossa-admission"
-    held = await namespace.cluster.api.get(path)
-    return {
-        hook["name"]
-        for hook in held["webhooks"]
-        if hook["failurePolicy"] == failure_policy and hook["rules"][0]["resources"] == ["agents"]
-    }
 
 
 @pytest.mark.usefixtures("alone")

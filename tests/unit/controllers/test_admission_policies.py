@@ -262,6 +262,12 @@ async def test_break_glass(tmp_path: Path) -> None:
             await asyncio.sleep(0.02)
         assert [(event["reason"], event["involvedObject"]["name"]) for event in found] == [("BreakGlass", "p")]
         assert "policy overridden by break-glass" in (tmp_path / "log").read_text()
+        # The operator alone says of an Execution, a child, that it is one of these.
+        child = labelled("executions", bad="yes")
+        child["metadata"]["annotations"] = {"ossa.dev/break-glass": "hero"}
+        for user, allowed in (("operator", True), ("robot", False), ("someone", False)):
+            review = creates("executions", child, userInfo={"username": user})
+            assert (await answer(process, "executions", review))["allowed"] is allowed
         # What an object itself proves wrong is wrong in an emergency too.
         bad = creates("agents", {**labelled("agents"), "spec": {"capabilities": []}}, userInfo=hero)
         assert (await answer(process, "agents", bad))["status"]["code"] == 422

@@ -1,0 +1,217 @@
+"""How long admission takes: dry-run creates with 50 policies, in a namespace that the webhooks look at and in another.
+
+Runs against the cluster of the current kubeconfig as it is installed. Exit code 0: all thresholds are kept; 1: one is
+missed; 2: it could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ossa.api.contract import API_VERSION
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, ApiError, NotFound
+from ossa.kube.config import NoCluster, load_config
+from tests.bench import thresholds
+
+MISSED, UNMEASURED = 1, 2
+FILE = Path(__file__).with_name("admission.toml")
+UNSEEN = "kube-system"  # of the chart's value admission.excludedNamespaces
+SEEN = "ossa-bench-admission"
+POLICIES = 50
+RATE = 100.0  # requests a second, of those that are paced
+CLIENTS = 200  # of those that are not
+# Shapes of rules that governors write; each is true of the agent that is created.
+RULES = (
+    "has(object.spec.owner) && object.spec.owner != 'nobody-{n}'",
+    "object.spec.capabilities.all(c, c.name != 'forbidden-{n}')",
+    "!has(object.spec.risk) || object.spec.risk != 'risk-{n}'",
+    "object.spec.runtime.container.image.contains('@sha256:') || object.metadata.name != 'x-{n}'",
+    "request.operation == 'CREATE' || oldObject.spec != object.spec || {n} >= 0",
+)
+
+
+@dataclass
+class Run:
+    """What one load gave: seconds of each request, and what was refused."""
+
+    seconds: list[float] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    took: float = 0.0
+
+    def quantile(self, share: float) -> float:
+        """Milliseconds within which this share of the requests was answered."""
+        held = sorted(self.seconds)
+        return 1000 * held[min(len(held) - 1, int(share * len(held)))]
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return len(self.seconds) / self.took
+
+
+def policy(number: int, match: dict[str, Any]) -> dict[str, Any]:
+    """One of the policies: Enforce, with one rule."""
+    rule = {"expression": RULES[number % len(RULES)].replace("{n}", str(number)), "message": "it is not allowed"}
+    spec = {"match": {"kinds": ["Agent"], **match}, "rules": [rule]}
+    return {"apiVersion": API_VERSION, "kind": "AgentPolicy", "metadata": {"name": f"bench-{number}"}, "spec": spec}
+
+
+def agent(number: int) -> dict[str, Any]:
+    """What is created, and not kept."""
+    spec = {
+        "owner": "data-team",
+        "purpose": "Quality control of measurements",
+        "capabilities": [{"name": "apply-rules", "inputSchema": {"type": "object", "required": ["records"]}}],
+        "runtime": {"container": {"image": "example/worker:1", "command": ["run"]}},
+    }
+    return {"apiVersion": API_VERSION, "kind": "Agent", "metadata": {"name": f"bench-{number}"}, "spec": spec}
+
+
+class Load:
+    """Dry-run creates in a namespace."""
+
+    def __init__(self, api: ApiClient, namespace: str) -> None:
+        self._api = api
+        self._path = f"{paths.ossa('agents', namespace)}?dryRun=All"
+
+    async def paced(self, count: int) -> Run:
+        """RATE a second, whether or not earlier ones have been answered."""
+        run = Run()
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                await asyncio.sleep(max(0.0, began + number / RATE - time.monotonic()))
+                group.create_task(self._one(number, run))
+        run.took = time.monotonic() - began
+        return run
+
+    async def unthrottled(self, seconds: float) -> Run:
+        """CLIENTS at once, each without a pause."""
+        run = Run()
+        began = time.monotonic()
+
+        async def client(number: int) -> None:
+            while time.monotonic() < began + seconds:
+                await self._one(number, run)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(CLIENTS):
+                group.create_task(client(number))
+        run.took = time.monotonic() - began
+        return run
+
+    async def _one(self, number: int, run: Run) -> None:
+        began = time.monotonic()
+        try:
+            await self._api.post(self._path, agent(number))
+        except ApiError as error:
+            run.refused.append(str(error))
+            return
+        run.seconds.append(time.monotonic() - began)
+
+
+@asynccontextmanager
+async def governed(api: ApiClient) -> AsyncIterator[None]:
+    """The namespace and the policies, which end with the block."""
+    policies = [policy(number, {"namespaces": [SEEN, UNSEEN]}) for number in range(POLICIES)]
+    try:
+        with suppress(ApiError):
+            made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SEEN}}
+            await api.post(paths.core("namespaces"), made)
+        for item in policies:
+            await api.patch(
+                paths.ossa("agentpolicies", name=item["metadata"]["name"]),
+                item,
+                content_type="application/apply-patch+yaml",
+                params={"fieldManager": "bench", "force": "true"},
+            )
+        await asyncio.sleep(3)  # until the replicas know of all of them
+        yield
+    finally:
+        for item in policies:
+            with suppress(NotFound):
+                await api.delete(paths.ossa("agentpolicies", name=item["metadata"]["name"]))
+        with suppress(NotFound):
+            await api.delete(paths.core("namespaces", name=SEEN))
+
+
+async def measure(api: ApiClient, seconds: float) -> dict[str, float]:
+    """The figures. Loads without and with the webhooks take turns, so that the machine's moods hit both."""
+    loads = {"without": Load(api, UNSEEN), "with": Load(api, SEEN)}
+    paced: dict[str, list[Run]] = {name: [] for name in loads}
+    free: dict[str, list[Run]] = {name: [] for name in loads}
+    async with governed(api):
+        for load in loads.values():
+            await load.paced(100)  # connections and caches
+        for _ in range(3):
+            for name, load in loads.items():
+                paced[name].append(await load.paced(int(RATE * seconds)))
+        for _ in range(3):
+            for name, load in loads.items():
+                free[name].append(await load.unthrottled(seconds))
+
+    def median(runs: list[Run], share: float) -> float:
+        return statistics.median(run.quantile(share) for run in runs)
+
+    every = [run for runs in (*paced.values(), *free.values()) for run in runs]
+    figures = {
+        **{f"{name}_p{int(share * 100)}_ms": median(paced[name], share) for name in loads for share in (0.5, 0.99)},
+        **{f"{name}_per_s": statistics.median(run.rate for run in free[name]) for name in loads},
+        "refused": float(sum(len(run.refused) for run in every)),
+    }
+    for share in (50, 99):
+        figures[f"added_p{share}_ms"] = figures[f"with_p{share}_ms"] - figures[f"without_p{share}_ms"]
+    figures["rate_ratio"] = figures["with_per_s"] / figures["without_per_s"]
+    return {name: round(value, 2) for name, value in figures.items()}
+
+
+def table(figures: dict[str, float]) -> str:
+    """As docs/performance.md has it."""
+    rows = [
+        ("at 100/s, p50", "p50_ms", " ms"),
+        ("at 100/s, p99", "p99_ms", " ms"),
+        (f"unthrottled, {CLIENTS} clients", "per_s", "/s"),
+    ]
+    lines = [f"| dry-run creates, {POLICIES} policies | without | with |", "|---|---|---|"]
+    for what, key, unit in rows:
+        without, those_with = (f"{figures[f'{name}_{key}']:g}{unit}" for name in ("without", "with"))
+        lines.append(f"| {what} | {without} | {those_with} |")
+    return "\n".join([*lines, f"\nrefused: {figures['refused']:g}"])
+
+
+async def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.admission", description=__doc__)
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each load; default: 8")
+    options = parser.parse_args()
+    async with ApiClient(load_config()) as api:
+        figures = await measure(api, options.seconds)
+    print(json.dumps(figures) if options.output == "json" else table(figures))
+    missed = [
+        held.verdict(figures.get(held.figure))
+        for held in thresholds.load(FILE.read_text())
+        if not held.keeps(figures.get(held.figure))
+    ]
+    for line in missed:
+        print(line, file=sys.stderr)
+    return MISSED if missed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(asyncio.run(main()))
+    except (ApiError, NoCluster) as error:
+        print(f"not measured: {error}", file=sys.stderr)
+        sys.exit(UNMEASURED)
