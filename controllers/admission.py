@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import kopf
 
@@ -18,75 +18,16 @@ from controllers.denials import clean
 from controllers.judging import Answer, Judge
 from controllers.policyreviews import PolicyReviews
 from controllers.questions import Request
-from ossa.api.agent import AgentSpec
 from ossa.api.contract import GROUP, VERSION
-from ossa.api.execution import ExecutionSpec
-from ossa.api.validation import (
-    InvalidSpecError,
-    agent_problems,
-    execution_problems,
-    parse_spec,
-    unchanged_problems,
-    workflow_size_problems,
-)
-from ossa.api.workflow import WorkflowSpec
-from ossa.engine.checks import workflow_problems
+from ossa.governance.review import REVIEWS, Object, review
 from ossa.kube.client import ApiError
+
+__all__ = ["REVIEWS", "Admission", "message", "register", "review"]
 
 logger = logging.getLogger("ossa.admission")
 
 SHOWN_PROBLEMS = 10
 FORBIDDEN, UNPROCESSABLE, UNAVAILABLE = 403, 422, 503
-Object = Mapping[str, Any]
-
-
-def _agent(spec: Object, old: Object | None, *, by_operator: bool) -> list[str]:
-    del old, by_operator
-    return agent_problems(parse_spec(AgentSpec, spec))
-
-
-def _workflow(spec: Object, old: Object | None, *, by_operator: bool) -> list[str]:
-    del old, by_operator
-    parsed = parse_spec(WorkflowSpec, spec)
-    too_large = workflow_size_problems(parsed)
-    return too_large or [str(problem) for problem in workflow_problems(parsed)]
-
-
-def _execution(spec: Object, old: Object | None, *, by_operator: bool) -> list[str]:
-    if old is not None:
-        return unchanged_problems(old, spec)
-    return execution_problems(parse_spec(ExecutionSpec, spec), references=by_operator)
-
-
-class Review(Protocol):
-    """The problems of a spec. `old` is the one before a change."""
-
-    def __call__(self, spec: Object, old: Object | None, *, by_operator: bool) -> list[str]: ...
-
-
-REVIEWS: Mapping[str, Review] = {
-    "agents": _agent,
-    "workflows": _workflow,
-    "executions": _execution,
-}
-
-
-def review(kind: str, body: Object, old: Object | None, *, by_operator: bool = False) -> list[str]:
-    """The problems of an object that is created, or changed from `old`; `kind` is the plural.
-
-    The operator alone makes Executions whose inputs refer to artifacts. Its seal is for the reconciler to check.
-
-    What only changes metadata or is being deleted passes: an object that an earlier version took must be able
-    to lose its finalizers and get its labels.
-    """
-    spec: Object = body.get("spec") or {}
-    old_spec: Object | None = None if old is None else old.get("spec") or {}
-    if body.get("metadata", {}).get("deletionTimestamp") or spec == old_spec:
-        return []
-    try:
-        return REVIEWS[kind](spec, old_spec, by_operator=by_operator)
-    except InvalidSpecError as error:
-        return error.problems
 
 
 def message(problems: list[str]) -> str:

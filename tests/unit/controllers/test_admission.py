@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controllers.admission import REVIEWS, message, review
+from ossa.governance.review import exception_problems, policy_problems
 from tests.unit.controllers.reviews import BAD, FIELD, GOOD, body
 
 
@@ -61,3 +62,20 @@ def test_the_operator_alone_makes_executions_whose_inputs_refer_to_artifacts() -
     assert review("executions", steered, made) == []
     large = body({"workflow": "w", "inputs": {"x": "x" * 30_000}})
     assert "at most 24576 are taken" in review("executions", large, None, by_operator=True)[0]
+
+
+def test_a_policy_is_refused_with_the_field_and_the_position() -> None:
+    spec = {"match": {"kinds": ["Agent"]}, "rules": [{"expression": "object.spec.owner = 'x'"}]}
+    (problem,) = policy_problems({"apiVersion": "ossa.dev/v1alpha1", "kind": "AgentPolicy", **body(spec)})
+    assert problem.startswith("spec.rules[0].expression: `object.spec.owner = 'x'`: at character ")
+    assert policy_problems({**body({"match": {}}), "apiVersion": "", "kind": ""}) == [
+        "spec.match.kinds: is required; add it"
+    ]
+
+
+def test_an_exception_ends_at_a_time() -> None:
+    target = {"kind": "Agent", "name": "a", "specHash": f"sha256:{'0' * 64}"}
+    spec = {"policy": "p", "target": target, "owner": "me", "reason": "r", "expiresAt": "soon"}
+    assert exception_problems(body(spec))[0].startswith("spec.expiresAt: 'soon' is not a time")
+    assert exception_problems(body({**spec, "expiresAt": "2026-01-31T00:00:00Z"})) == []
+    assert exception_problems(body({**spec, "policy": "P!"}))[0].startswith("spec.policy: ")

@@ -1,0 +1,101 @@
+"""What an object itself proves wrong, whatever else there is: what admission refuses, and `ossa lint` tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from ossa.api.agent import AgentSpec
+from ossa.api.execution import ExecutionSpec
+from ossa.api.policy import AgentPolicy, AgentPolicySpec
+from ossa.api.policyexception import AgentPolicyExceptionSpec
+from ossa.api.validation import (
+    InvalidSpecError,
+    agent_problems,
+    execution_problems,
+    parse_spec,
+    unchanged_problems,
+    workflow_size_problems,
+)
+from ossa.api.workflow import WorkflowSpec
+from ossa.engine.checks import workflow_problems
+from ossa.engine.clock import from_text
+from ossa.governance.policies import InvalidPolicyError, compile_policy
+
+Object = Mapping[str, Any]
+
+
+def _agent(spec: Object, old: Object | None, *, by_operator: bool) -> list[str]:
+    del old, by_operator
+    return agent_problems(parse_spec(AgentSpec, spec))
+
+
+def _workflow(spec: Object, old: Object | None, *, by_operator: bool) -> list[str]:
+    del old, by_operator
+    parsed = parse_spec(WorkflowSpec, spec)
+    too_large = workflow_size_problems(parsed)
+    return too_large or [str(problem) for problem in workflow_problems(parsed)]
+
+
+def _execution(spec: Object, old: Object | None, *, by_operator: bool) -> list[str]:
+    if old is not None:
+        return unchanged_problems(old, spec)
+    return execution_problems(parse_spec(ExecutionSpec, spec), references=by_operator)
+
+
+class Review(Protocol):
+    """The problems of a spec. `old` is the one before a change."""
+
+    def __call__(self, spec: Object, old: Object | None, *, by_operator: bool) -> list[str]: ...
+
+
+REVIEWS: Mapping[str, Review] = {
+    "agents": _agent,
+    "workflows": _workflow,
+    "executions": _execution,
+}
+
+
+def review(kind: str, body: Object, old: Object | None, *, by_operator: bool = False) -> list[str]:
+    """The problems of an object that is created, or changed from `old`; `kind` is the plural.
+
+    The operator alone makes Executions whose inputs refer to artifacts. Its seal is for the reconciler to check.
+
+    What only changes metadata or is being deleted passes: an object that an earlier version took must be able
+    to lose its finalizers and get its labels.
+    """
+    spec: Object = body.get("spec") or {}
+    old_spec: Object | None = None if old is None else old.get("spec") or {}
+    if body.get("metadata", {}).get("deletionTimestamp") or spec == old_spec:
+        return []
+    try:
+        return REVIEWS[kind](spec, old_spec, by_operator=by_operator)
+    except InvalidSpecError as error:
+        return error.problems
+
+
+def policy_problems(body: Object) -> list[str]:
+    """What is wrong with an AgentPolicy: its shape, and its expressions with their positions."""
+    try:
+        spec = parse_spec(AgentPolicySpec, body.get("spec") or {})
+        compile_policy(AgentPolicy.model_validate({**body, "spec": spec}))
+    except (InvalidSpecError, InvalidPolicyError) as error:
+        return error.problems
+    except ValidationError as error:  # of the metadata: the API server's own to refuse
+        return [f"{'.'.join(str(part) for part in held['loc'])}: {held['msg']}" for held in error.errors()]
+    return []
+
+
+def exception_problems(body: Object) -> list[str]:
+    """What is wrong with an AgentPolicyException whatever the policy that it names says."""
+    try:
+        spec = parse_spec(AgentPolicyExceptionSpec, body.get("spec") or {})
+    except InvalidSpecError as error:
+        return error.problems
+    try:
+        from_text(spec.expires_at)
+    except ValueError:
+        return [f"spec.expiresAt: {spec.expires_at!r} is not a time; write 2026-01-31T00:00:00Z"]
+    return []
