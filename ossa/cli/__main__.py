@@ -1,4 +1,7 @@
-"""`ossa`: start, watch and steer Executions, and decide what waits for people. What it does not do, kubectl does."""
+"""`ossa`: start, watch and steer Executions, decide what waits for people, and check by policies.
+
+What it does not do, kubectl does.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ import ossa.cli.steer as steering
 import ossa.cli.watch as watches
 from ossa.api.approval import Verdict
 from ossa.api.contract import GROUP
+from ossa.cli import governance
 from ossa.cli.artifacts import Source
 from ossa.cli.outcome import Exit, Stop
 from ossa.cli.session import Session
@@ -30,7 +34,7 @@ from ossa.kube.errors import ApiError
 EXIT_CODES = """\
 exit codes:
   0    it worked; of `watch` and with --watch: the execution is Completed
-  1    the execution Failed, or was deleted
+  1    the execution Failed, or was deleted; `lint` or `policy test` found something
   2    the command line makes no sense
   3    --timeout is over; the execution goes on
   4    the cluster could not do it: not found, refused, not possible any more, or away
@@ -59,7 +63,10 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("-o", "--output", choices=["text", "json"], default="text", help="form of the output")
     main_parser = argparse.ArgumentParser(
         prog="ossa",
-        description=f"Start, watch and steer executions, and approve what waits ({GROUP}). kubectl does the rest.",
+        description=(
+            f"Start, watch and steer executions, approve what waits, check by policies ({GROUP}). "
+            "kubectl does the rest."
+        ),
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -118,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
         verdict.add_argument("execution", metavar="EXECUTION")
         verdict.add_argument("task", metavar="TASK")
         verdict.add_argument("--reason", default="", metavar="TEXT", help="why, for those who read it later")
+    governance.add_commands(commands, common)
     return main_parser
 
 
@@ -137,6 +145,8 @@ def seconds(text: str) -> float:
 
 async def dispatch(options: argparse.Namespace) -> Exit:
     """Do what the command line says."""
+    if options.command in governance.COMMANDS:
+        return await governance.dispatch(options)
     config = load_config(context=options.context)
     as_json = options.output == "json"
     async with ApiClient(config) as api:
