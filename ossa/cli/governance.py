@@ -1,4 +1,4 @@
-"""The commands about policies on the command line: `lint`, most of which need no cluster."""
+"""The commands about policies on the command line, most of which need no cluster."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING
 from ossa.cli.lint import lint
 from ossa.cli.manifests import DEFAULT_NAMESPACE
 from ossa.cli.outcome import Exit
+from ossa.cli.policy import explain, hash_specs, is_file, seen_in_files
+from ossa.cli.policytest import policy_test
+from ossa.cli.reading import Seen, read_cluster
+from ossa.cli.session import Session
+from ossa.kube.client import ApiClient
+from ossa.kube.config import load_config
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-COMMANDS = frozenset({"lint"})
+COMMANDS = frozenset({"lint", "policy"})
 FILES = "FILE|FOLDER"
 
 
@@ -34,15 +40,49 @@ def add_commands(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--group", action="append", default=[], metavar="NAME", help="with --policies: a group of theirs; repeatable"
     )
 
+    policy = commands.add_parser("policy", help="test and explain policies, hash what an exception pins")
+    verbs = policy.add_subparsers(dest="verb", required=True, metavar="VERB")
+    test = verbs.add_parser("test", parents=[common], help="run the PolicyTests in folders, without a cluster")
+    test.add_argument("paths", nargs="+", metavar=FILES, help="folders with files of kind PolicyTest")
+    explained = verbs.add_parser("explain", parents=[common], help="say what a policy does, and what it would hit now")
+    explained.add_argument("policy", metavar="NAME|FILE", help="a policy of the cluster; or a file with some")
+    explained.add_argument(
+        "-f",
+        "--files",
+        action="append",
+        default=[],
+        metavar=FILES,
+        help="with FILE: the objects that it is held against; may be repeated",
+    )
+    hashed = verbs.add_parser("hash", parents=[common], help="print the specHash for an AgentPolicyException")
+    hashed.add_argument("paths", nargs="+", metavar=FILES, help="manifests; - is the standard input")
+
 
 async def dispatch(options: argparse.Namespace) -> Exit:
     """Do what the command line says."""
     as_json = options.output == "json"
-    return lint(
-        options.paths,
-        policies=options.policies,
-        namespace=options.namespace or DEFAULT_NAMESPACE,
-        user=options.user,
-        groups=options.group,
-        as_json=as_json,
-    )
+    namespace = options.namespace or DEFAULT_NAMESPACE
+    if options.command == "lint":
+        return lint(
+            options.paths,
+            policies=options.policies,
+            namespace=namespace,
+            user=options.user,
+            groups=options.group,
+            as_json=as_json,
+        )
+    if options.verb == "test":
+        return policy_test(options.paths, as_json=as_json)
+    if options.verb == "hash":
+        return hash_specs(options.paths, namespace=namespace, as_json=as_json)
+    if options.files or is_file(options.policy):
+        return explain(seen_in_files(options.policy, options.files, namespace), None, as_json=as_json)
+    return explain(await from_cluster(options), options.policy, as_json=as_json)
+
+
+async def from_cluster(options: argparse.Namespace) -> Seen:
+    """What the user may see; with --namespace of that one alone."""
+    config = load_config(context=options.context)
+    async with ApiClient(config) as api:
+        session = Session(api=api, namespace=options.namespace or config.namespace)
+        return await read_cluster(session, one_namespace=options.namespace is not None)

@@ -1,0 +1,123 @@
+"""Reads what policies are about from the cluster, with the rights of who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ossa.api.base import JSONObject
+from ossa.api.contract import API_VERSION, GROUP
+from ossa.cli.session import Session
+from ossa.governance.world import World, metadata_of
+from ossa.kube.errors import ApiError
+from ossa.kube.paths import core, ossa
+
+PAGE = "500"
+NAMESPACED = {
+    "Agent": "agents",
+    "Workflow": "workflows",
+    "Execution": "executions",
+    "Approval": "approvals",
+    "AgentPolicyException": "agentpolicyexceptions",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What could be read. notes: what could not, and why, for a person. absent: kinds that are not installed."""
+
+    world: World
+    notes: tuple[str, ...] = ()
+    absent: frozenset[str] = frozenset()
+
+
+async def read_cluster(session: Session, *, one_namespace: bool) -> Seen:
+    """All objects that policies are about: of one namespace, or of all that may be listed.
+
+    Raises ApiError where the cluster is away; what is refused or not there is said in the notes.
+    """
+    reader = _Reader(session, one_namespace=one_namespace)
+    items = await reader.policies()
+    for kind, plural in NAMESPACED.items():
+        items += await reader.namespaced(kind, plural)
+    items += await reader.namespaces()
+    items += await reader.params([item for item in items if item["kind"] == "AgentPolicy"])
+    return Seen(World.of(items), tuple(reader.notes), frozenset(reader.absent))
+
+
+class _Reader:
+    def __init__(self, session: Session, *, one_namespace: bool) -> None:
+        self._session = session
+        self._one_namespace = one_namespace
+        self.notes: list[str] = []
+        self.absent: set[str] = set()
+
+    async def policies(self) -> list[JSONObject]:
+        try:
+            return await self._list(ossa("agentpolicies"), "AgentPolicy")
+        except ApiError as error:
+            return self._missed("AgentPolicy", "agentpolicies", error)
+
+    async def namespaced(self, kind: str, plural: str) -> list[JSONObject]:
+        """Of all namespaces; where that is refused, of the session's own."""
+        if not self._one_namespace:
+            try:
+                return await self._list(ossa(plural), kind)
+            except ApiError as error:
+                if error.status != 403:
+                    return self._missed(kind, plural, error)
+                self.notes.append(f"{plural}: only those of namespace {self._session.namespace} ({error.message})")
+        try:
+            return await self._list(ossa(plural, self._session.namespace), kind)
+        except ApiError as error:
+            return self._missed(kind, plural, error)
+
+    async def namespaces(self) -> list[JSONObject]:
+        """With their labels, which policies may select by."""
+        try:
+            if self._one_namespace:
+                found = await self._session.api.get(core("namespaces", None, self._session.namespace))
+                return [{**found, "apiVersion": "v1", "kind": "Namespace"}]
+            return await self._list(core("namespaces"), "Namespace", api_version="v1")
+        except ApiError as error:
+            return self._missed("Namespace", "namespaces", error)
+
+    async def params(self, policies: Iterable[JSONObject]) -> list[JSONObject]:
+        """The ConfigMaps that policies name."""
+        found = []
+        wanted = {
+            (held["namespace"], held["name"])
+            for item in policies
+            if (held := (item.get("spec") or {}).get("params")) is not None
+        }
+        for namespace, name in sorted(wanted):
+            try:
+                item = await self._session.api.get(core("configmaps", namespace, name))
+                found.append({**item, "apiVersion": "v1", "kind": "ConfigMap"})
+            except ApiError as error:
+                self._missed("ConfigMap", f"ConfigMap {namespace}/{name}", error)
+        return found
+
+    async def _list(self, path: str, kind: str, *, api_version: str = API_VERSION) -> list[JSONObject]:
+        items: list[JSONObject] = []
+        query = {"limit": PAGE}
+        while True:
+            answer: dict[str, Any] = await self._session.api.get(path, query)
+            # The items of a list do not say what they are.
+            items += [{**item, "apiVersion": api_version, "kind": kind} for item in answer["items"]]
+            going_on = metadata_of(answer).get("continue")
+            if not going_on:
+                return items
+            query = {"limit": PAGE, "continue": str(going_on)}
+
+    def _missed(self, kind: str, what: str, error: ApiError) -> list[JSONObject]:
+        """Raises the error where the cluster is away, or does not know who asks."""
+        if error.status not in (403, 404):
+            raise error
+        if error.status == 404:
+            self.absent.add(kind)
+            self.notes.append(f"{what}: there are none in this cluster ({GROUP} knows no such kind, or it is gone)")
+        else:
+            self.notes.append(f"{what}: not looked at: {error.message}")
+        return []
