@@ -57,9 +57,10 @@ AWAY = "The API server does not answer: {error}. Is the cluster up (make up), an
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("-n", "--namespace", help="namespace (default: that of the kubeconfig's context)")
-    common.add_argument("--context", help="context of the kubeconfig (default: the current one)")
+    place = argparse.ArgumentParser(add_help=False)
+    place.add_argument("-n", "--namespace", help="namespace (default: that of the kubeconfig's context)")
+    place.add_argument("--context", help="context of the kubeconfig (default: the current one)")
+    common = argparse.ArgumentParser(add_help=False, parents=[place])
     common.add_argument("-o", "--output", choices=["text", "json"], default="text", help="form of the output")
     main_parser = argparse.ArgumentParser(
         prog="ossa",
@@ -125,7 +126,7 @@ def parser() -> argparse.ArgumentParser:
         verdict.add_argument("execution", metavar="EXECUTION")
         verdict.add_argument("task", metavar="TASK")
         verdict.add_argument("--reason", default="", metavar="TEXT", help="why, for those who read it later")
-    governance.add_commands(commands, common)
+    governance.add_commands(commands, common, place)
     return main_parser
 
 

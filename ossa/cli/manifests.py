@@ -141,6 +141,11 @@ def read_manifests(paths: Sequence[str]) -> Found:
     return Found(tuple(reader.manifests), tuple(reader.unreadable))
 
 
+def read_yaml(text: str) -> object:
+    """One document, as Kubernetes reads YAML. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+
+
 def with_namespace(item: JSONObject, namespace: str) -> JSONObject:
     """The object with a namespace, where its kind has one and it names none."""
     metadata = item.get("metadata")

@@ -11,8 +11,8 @@ from pathlib import Path
 from ossa.api.base import JSONObject
 from ossa.cli.manifests import read_manifests
 from ossa.cli.outcome import Exit, Stop
-from ossa.cli.policytest import judgement_json, world_of
-from ossa.cli.reading import Seen
+from ossa.cli.policytest import judgement_json
+from ossa.cli.reading import Seen, world_of
 from ossa.cli.view import columns, one_line
 from ossa.governance.explain import explained
 from ossa.governance.policies import CompiledPolicy
@@ -30,12 +30,6 @@ class Hit:
     namespace: str
     name: str
     judgement: Judgement
-
-
-def seen_in_files(policy_file: str, files: Sequence[str], namespace: str) -> Seen:
-    """The world of `policy explain FILE`: that file, and those that are given besides."""
-    found = read_manifests([policy_file, *files])
-    return Seen(world_of(found, namespace), tuple(f"{h.file}:{h.number}: {h.problem}" for h in found.unreadable))
 
 
 def is_file(name: str) -> bool:

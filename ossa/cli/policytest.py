@@ -10,13 +10,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ossa.api.base import JSONObject
-from ossa.cli.manifests import DEFAULT_NAMESPACE, STDIN, Found, Manifest, read_manifests, with_namespace
+from ossa.cli.manifests import STDIN, Manifest, read_manifests
 from ossa.cli.outcome import Exit, Stop
+from ossa.cli.reading import world_of
 from ossa.cli.view import one_line
 from ossa.governance.policytest import API_VERSION, KIND, CaseResult, PolicyTestFile, run_case
 from ossa.governance.verdict import Judgement
-from ossa.governance.world import World
-from ossa.governance.written import written
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +72,6 @@ def run_file(held: Manifest) -> FileResult:
     problems += [f"policy {name!r}: {text}" for name, texts in world.policies()[1].items() for text in texts]
     name = str(test.metadata.get("name") or held.place)
     return FileResult(held.file, name, tuple(problems), tuple(run_case(world, case) for case in test.cases))
-
-
-def world_of(found: Found, namespace: str = DEFAULT_NAMESPACE) -> World:
-    """What lies in files, as it would lie in a cluster."""
-    return World.of(written(with_namespace(held.item, namespace)) for held in found.manifests)
 
 
 def _lines(file: FileResult) -> Iterator[str]:

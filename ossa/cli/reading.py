@@ -1,15 +1,17 @@
-"""Reads what policies are about from the cluster, with the rights of who asks."""
+"""Reads what policies are about: from files, or from the cluster with the rights of who asks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ossa.api.base import JSONObject
 from ossa.api.contract import API_VERSION, GROUP
+from ossa.cli.manifests import DEFAULT_NAMESPACE, Found, read_manifests, with_namespace
 from ossa.cli.session import Session
 from ossa.governance.world import World, metadata_of
+from ossa.governance.written import written
 from ossa.kube.errors import ApiError
 from ossa.kube.paths import core, ossa
 
@@ -30,6 +32,18 @@ class Seen:
     world: World
     notes: tuple[str, ...] = ()
     absent: frozenset[str] = frozenset()
+
+
+def world_of(found: Found, namespace: str = DEFAULT_NAMESPACE) -> World:
+    """What lies in files, as it would lie in a cluster."""
+    return World.of(written(with_namespace(held.item, namespace)) for held in found.manifests)
+
+
+def seen_in_files(paths: Sequence[str], namespace: str = DEFAULT_NAMESPACE) -> Seen:
+    """Of files and folders. Raises Stop where there are none."""
+    found = read_manifests(paths)
+    notes = tuple(f"{held.file}:{held.number}: {held.problem}" for held in found.unreadable)
+    return Seen(world_of(found, namespace), notes)
 
 
 async def read_cluster(session: Session, *, one_namespace: bool) -> Seen:
