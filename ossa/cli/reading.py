@@ -10,7 +10,7 @@ from ossa.api.base import JSONObject
 from ossa.api.contract import API_VERSION, GROUP
 from ossa.cli.manifests import DEFAULT_NAMESPACE, Found, read_manifests, with_namespace
 from ossa.cli.session import Session
-from ossa.governance.world import World, metadata_of
+from ossa.governance.world import SUBJECTS, World, metadata_of
 from ossa.governance.written import written
 from ossa.kube.errors import ApiError
 from ossa.kube.paths import core, ossa
@@ -27,11 +27,17 @@ NAMESPACED = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What could be read. notes: what could not, and why, for a person. absent: kinds that are not installed."""
+    """What could be read, and where it is from.
+
+    notes: what could not be read, and why, for a person. absent: kinds that are not installed. hidden: kinds of which
+    not all may be seen.
+    """
 
     world: World
+    origin: str
     notes: tuple[str, ...] = ()
     absent: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
 
 
 def world_of(found: Found, namespace: str = DEFAULT_NAMESPACE) -> World:
@@ -43,7 +49,8 @@ def seen_in_files(paths: Sequence[str], namespace: str = DEFAULT_NAMESPACE) -> S
     """Of files and folders. Raises Stop where there are none."""
     found = read_manifests(paths)
     notes = tuple(f"{held.file}:{held.number}: {held.problem}" for held in found.unreadable)
-    return Seen(world_of(found, namespace), notes)
+    hidden = frozenset(SUBJECTS) if notes else frozenset()
+    return Seen(world_of(found, namespace), "from files, as a cluster with these would be", notes, hidden=hidden)
 
 
 async def read_cluster(session: Session, *, one_namespace: bool) -> Seen:
@@ -57,7 +64,8 @@ async def read_cluster(session: Session, *, one_namespace: bool) -> Seen:
         items += await reader.namespaced(kind, plural)
     items += await reader.namespaces()
     items += await reader.params([item for item in items if item["kind"] == "AgentPolicy"])
-    return Seen(World.of(items), tuple(reader.notes), frozenset(reader.absent))
+    origin = f"from namespace {session.namespace} of the cluster" if one_namespace else "from the cluster"
+    return Seen(World.of(items), origin, tuple(reader.notes), frozenset(reader.absent), frozenset(reader.hidden))
 
 
 class _Reader:
@@ -66,6 +74,7 @@ class _Reader:
         self._one_namespace = one_namespace
         self.notes: list[str] = []
         self.absent: set[str] = set()
+        self.hidden: set[str] = set()
 
     async def policies(self) -> list[JSONObject]:
         try:
@@ -81,11 +90,14 @@ class _Reader:
             except ApiError as error:
                 if error.status != 403:
                     return self._missed(kind, plural, error)
-                self.notes.append(f"{plural}: only those of namespace {self._session.namespace} ({error.message})")
+                self.hidden.add(kind)
         try:
-            return await self._list(ossa(plural, self._session.namespace), kind)
+            found = await self._list(ossa(plural, self._session.namespace), kind)
         except ApiError as error:
             return self._missed(kind, plural, error)
+        if kind in self.hidden:
+            self.notes.append(f"{plural}: only those of namespace {self._session.namespace} may be listed")
+        return found
 
     async def namespaces(self) -> list[JSONObject]:
         """With their labels, which policies may select by."""
@@ -133,5 +145,6 @@ class _Reader:
             self.absent.add(kind)
             self.notes.append(f"{what}: there are none in this cluster ({GROUP} knows no such kind, or it is gone)")
         else:
+            self.hidden.add(kind)
             self.notes.append(f"{what}: not looked at: {error.message}")
         return []

@@ -18,6 +18,7 @@ from ossa.governance.world import Asked, Object, World, judged_objects, key_of, 
 # unavailable: nothing is there, or not built yet. organisational: no cluster can tell.
 Status = Literal["enforced", "evidence-present", "not-met", "unavailable", "organisational"]
 STATUSES: tuple[Status, ...] = ("enforced", "evidence-present", "not-met", "unavailable", "organisational")
+RECORDED: Mapping[Record, str] = {"approvals": "Approval", "stops": "Execution", "monitors": "Agent"}
 WHY_MOST = 300
 
 
@@ -94,14 +95,23 @@ class Ledger:
     """What there is, judged once, for the reports of any frameworks.
 
     in_cluster: whether the objects are from a cluster, whose operator says which policies are Ready.
-    absent: kinds that the cluster does not know.
+    absent: kinds that the cluster does not know. hidden: kinds of which not all could be looked at.
     """
 
-    def __init__(self, world: World, now: datetime, *, in_cluster: bool, absent: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        world: World,
+        now: datetime,
+        *,
+        in_cluster: bool,
+        absent: Iterable[str] = (),
+        hidden: Iterable[str] = (),
+    ) -> None:
         self._world = world
         self._now = now
         self._in_cluster = in_cluster
         self._absent = frozenset(absent)
+        self._hidden = frozenset(hidden)
         good, bad = world.policies()
         self._policies = tuple(policy for policy in good if policy.spec.controls)
         self._broken = bad
@@ -130,6 +140,8 @@ class Ledger:
         ]
         if not any(one.source == "policy" for one in held) and not control.records and not control.unavailable:
             text = f"no policy of this control is there; apply manifests/policies/{framework}/, or write one"
+            if "AgentPolicy" in self._hidden:
+                text = "whether a policy of this control is there is not for you to see"
             held.append(Evidence("gap", "", "unavailable", text))
         return ControlReport(control, _combined(held), tuple(held))
 
@@ -154,6 +166,7 @@ class Ledger:
             *([] if ready is None else [ready]),
             *([f"{len(judged.excepted)} are excepted"] if judged.excepted else []),
             *([f"{len(judged.undecided)} cannot be judged yet"] if judged.undecided else []),
+            *(["not all could be looked at"] if self._hidden & set(policy.spec.match.kinds) else []),
         ]
         objects = (*judged.kept, *judged.excepted, *judged.undecided)
         if not about:
@@ -183,12 +196,12 @@ class Ledger:
         if record == "stops":
             found = [(item, _stopped(item)) for item in self._world.all("Execution")]
             things = tuple(_thing(item, why) for item, why in found if why)
-            return _recorded(record, things, "was stopped by a person", "no Execution has been suspended or cancelled")
+            return self._recorded(record, things, "was stopped", "no Execution has been suspended or cancelled")
         agents = self._world.all("Agent")
         things = tuple(
             _thing(item, "is a monitor") for item in agents if (item.get("spec") or {}).get("type") == "monitor"
         )
-        return _recorded(record, things, "watches", "there is no Agent of type monitor")
+        return self._recorded(record, things, "watches", "there is no Agent of type monitor")
 
     def _approvals(self) -> Evidence:
         if "Approval" in self._absent:
@@ -199,7 +212,14 @@ class Ledger:
             things = tuple(_thing(item, "was decided by its author") for item in own)
             return Evidence("approvals", "", "not-met", f"{len(own)} Approvals were decided by their authors", things)
         things = tuple(_thing(item, _who_decided(item)) for item in items)
-        return _recorded("approvals", things, "says who decided", "no Approval has been decided yet")
+        return self._recorded("approvals", things, "says who decided", "no Approval has been decided yet")
+
+    def _recorded(self, record: Record, things: tuple[Thing, ...], what: str, none: str) -> Evidence:
+        if not things:
+            unseen = ", as far as you may look" if RECORDED[record] in self._hidden else ""
+            return Evidence(record, "", "unavailable", none + unseen)
+        kinds = things[0].kind if len(things) == 1 else f"{things[0].kind}s"
+        return Evidence(record, "", "evidence-present", f"{len(things)} {kinds}: each {what}", things)
 
 
 def _combined(held: Sequence[Evidence]) -> Status:
@@ -219,13 +239,6 @@ def _controls(item: Object) -> set[tuple[str, str]]:
     listed = spec.get("controls") if isinstance(spec, Mapping) else None
     found = listed if isinstance(listed, list) else []
     return {(str(one.get("framework")), str(one.get("id"))) for one in found if isinstance(one, Mapping)}
-
-
-def _recorded(record: Record, things: tuple[Thing, ...], what: str, none: str) -> Evidence:
-    if not things:
-        return Evidence(record, "", "unavailable", none)
-    kinds = things[0].kind if len(things) == 1 else f"{things[0].kind}s"
-    return Evidence(record, "", "evidence-present", f"{len(things)} {kinds}: each {what}", things)
 
 
 def _stopped(item: Object) -> str:

@@ -62,8 +62,8 @@ def agent(name: str = "a", **spec: Any) -> dict[str, Any]:
     return made("Agent", name, {"capabilities": [{"name": "do"}], "runtime": {"handler": "a:b"}, **spec})
 
 
-def report(*items: dict[str, Any], in_cluster: bool = True, absent: tuple[str, ...] = ()) -> Report:
-    ledger = Ledger(World.of(items), NOW, in_cluster=in_cluster, absent=absent)
+def report(*items: dict[str, Any], in_cluster: bool = True, **missing: tuple[str, ...]) -> Report:
+    ledger = Ledger(World.of(items), NOW, in_cluster=in_cluster, **missing)
     return ledger.report(FRAMEWORK, origin="from a test", notes=["agents: not looked at"])
 
 
@@ -140,6 +140,15 @@ def test_records_are_evidence_and_name_their_objects() -> None:
     ]
     assert [status(report(), control) for control in "456"] == ["unavailable"] * 3
     assert report(absent=("Approval",)).controls[3].evidence[0].text == "this cluster knows no Approvals"
+
+
+def test_what_may_not_be_seen_is_said_and_never_called_enforced() -> None:
+    unseen = report(policy(), agent(owner="me"), hidden=("Agent",))
+    assert status(unseen, "1") == "evidence-present"
+    assert "not all could be looked at" in unseen.controls[0].evidence[0].text
+    assert unseen.controls[5].evidence[0].text == "there is no Agent of type monitor, as far as you may look"
+    none = report(hidden=("AgentPolicy",))
+    assert none.controls[6].evidence[0].text == "whether a policy of this control is there is not for you to see"
 
 
 def test_an_approval_that_its_author_decided_speaks_against_it() -> None:
