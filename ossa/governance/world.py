@@ -203,15 +203,9 @@ def task_question(world: World, execution: Object, task: str, asked: Asked, give
     bindings: dict[str, object] = {
         "plan": plan,
         "namespaceObject": outer.bindings["namespaceObject"],
-        "task": {**entry, "attempt": 1, **(given.get("task") or {})},
+        "task": {**entry, "attempt": 1, "index": 0, "reads": [], **(given.get("task") or {})},
         "agent": entry["agent"] if given.get("agent") is None else {**(entry["agent"] or {}), **given["agent"]},
-        "execution": {
-            "name": name,
-            "namespace": namespace,
-            "author": outer.user,
-            "labels": dict(outer.labels),
-            **(given.get("execution") or {}),
-        },
+        "execution": {**_started(execution, outer), **(given.get("execution") or {})},
         "input": given.get("input") or {},
         "output": given.get("output"),
         "history": given.get("history") or [],
@@ -233,6 +227,24 @@ def task_question(world: World, execution: Object, task: str, asked: Asked, give
         subjects=tuple(subjects),
     )
     return _with_request(made, dry_run=False)
+
+
+def _started(execution: Object, question: Question) -> JSONObject:
+    """The root `execution` of one that has just started."""
+    metadata, spec = metadata_of(execution), execution.get("spec") or {}
+    return {
+        "name": question.name,
+        "namespace": question.namespace,
+        "uid": str(metadata.get("uid") or ""),
+        "author": question.user,
+        "labels": dict(question.labels),
+        "inputs": spec.get("inputs") or {},
+        "attempt": 1,
+        "seconds": 0,
+        "pods": 0,
+        "retryOf": spec.get("retryOf") or "",
+        "breakGlass": False,
+    }
 
 
 def author_of(item: Object) -> str:
