@@ -1,4 +1,4 @@
-"""`make demo`: the data pipeline on the cluster of `make up`, as a user runs it. Standard library only."""
+"""`make demo`: the pipeline and policies on the cluster of `make up`, as a user has them. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ REPO = Path(__file__).resolve().parents[1]
 KUBECONFIG = REPO / ".dev" / "kubeconfig"
 OSSA = REPO / ".venv" / "bin" / "ossa"
 KUBECTL = REPO / ".dev" / "bin" / "kubectl"
+PACK = "manifests/policies/eu-ai-act/"
+POLICY = "eu-ai-act-human-oversight"
+REFUSED = "manifests/samples/refused/unapproved-release.yaml"
+WORKFLOW = "unapproved-release"
+SEEN_SECONDS = 30.0  # until every replica of the admission process has seen a policy
 
 
 def run(command: Sequence[str], why: str) -> None:
@@ -26,6 +31,50 @@ def run(command: Sequence[str], why: str) -> None:
         raise SystemExit(code)
 
 
+def refused(command: Sequence[str], undo: Sequence[str], why: str) -> None:
+    """Show how a policy refuses what the command applies. SystemExit where it lets it pass.
+
+    It is tried again for a while, and undone before: the policy has only just been applied.
+    """
+    shown = " ".join([Path(command[0]).name, *command[1:]])
+    print(f"\n# {why}\n$ {shown}", flush=True)
+    deadline = time.monotonic() + SEEN_SECONDS
+    while True:
+        ended = subprocess.run(command, cwd=REPO, check=False, capture_output=True, text=True)
+        said = ended.stdout + ended.stderr
+        if ended.returncode != 0 and POLICY in said:
+            print(said.strip(), flush=True)
+            return
+        if ended.returncode != 0 or time.monotonic() > deadline:
+            print(f"{said}\nThe policy {POLICY} should have refused it.", file=sys.stderr)
+            raise SystemExit(1)
+        subprocess.run(undo, cwd=REPO, check=True, stdout=subprocess.DEVNULL)
+        time.sleep(1)
+
+
+def governance(kubectl: str, ossa: str, reports: Path) -> None:
+    """Apply a pack of policies, show what it refuses and what is evidence, and take it away again."""
+    run([kubectl, "apply", "-f", PACK], "policies for what the EU AI Act asks")
+    try:
+        run([kubectl, "wait", "--for=condition=Ready", "--timeout=60s", "-f", PACK], "the operator judges by them")
+        refused(
+            [kubectl, "apply", "-f", REFUSED],
+            [kubectl, "delete", "workflow", WORKFLOW, "--ignore-not-found"],
+            "an agent of high risk, and a workflow that asks nobody",
+        )
+        run([kubectl, "get", "agentpolicies"], "who keeps to them")
+        run([ossa, "compliance", "report", "--summary"], "what is evidence, as counts")
+        page = REPO / reports / "compliance.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with page.open("wb") as file:
+            subprocess.run([ossa, "compliance", "report", "-o", "html"], cwd=REPO, check=True, stdout=file)
+    finally:
+        # Whoever runs it again, or the tests, finds the cluster as it was.
+        undo = [kubectl, "delete", "--ignore-not-found", "-f", PACK, "-f", REFUSED]
+        subprocess.run(undo, cwd=REPO, check=False, stdout=subprocess.DEVNULL)
+    print(f"\nThe evidence, control by control, is in {reports}/compliance.html. The policies are taken away again.")
+
+
 def tool(path: Path, fallback: str, advice: str) -> str:
     """Where a tool is: the repo's own, else the one in $PATH."""
     found = str(path) if path.exists() else shutil.which(fallback)
@@ -35,7 +84,7 @@ def tool(path: Path, fallback: str, advice: str) -> str:
 
 
 def main() -> None:
-    """Apply the samples, run the pipeline, show where it stands, and fetch its report."""
+    """Apply the samples, run the pipeline, show where it stands, and fetch its report; then the policies."""
     if not KUBECONFIG.exists():
         raise SystemExit("There is no .dev/kubeconfig; start the cluster first: make up")
     os.environ["KUBECONFIG"] = str(KUBECONFIG)
@@ -48,6 +97,7 @@ def main() -> None:
     run([kubectl, "get", "executions"], "what has run")
     run([ossa, "tasks", name], "its tasks")
     run([ossa, "download", name, "--to", str(reports)], "its report")
+    governance(kubectl, ossa, reports)
     print(f"\nThe report is in {reports}: open report.md and report.png.")
 
 
