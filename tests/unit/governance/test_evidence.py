@@ -187,12 +187,18 @@ class _Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.elements: set[str] = set()
         self.attributes: set[str] = set()
+        self.open: list[str] = []
         self.text = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.add(tag)
+        if tag != "meta":
+            self.open.append(tag)
         self.attributes |= {name for name, _ in attrs}
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -207,6 +213,7 @@ def test_hostile_names_are_text_everywhere() -> None:
     page = report_html([found])
     seen = _Page(page)
     assert "script" not in seen.elements
+    assert seen.open == []  # each element is closed, in its place
     assert seen.attributes <= {"lang", "charset", "name", "content", "http-equiv", "class", "open"}
     assert '</li></script><script>alert(1)</script>"' in seen.text
     table = "\n".join(cell for line in rows(found) for cell in line)
