@@ -23,11 +23,12 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, NotFound
 from ossa.kube.config import NoCluster, load_config
 from tests.bench import thresholds
+from tests.bench.cluster import BenchError
 
 MISSED, UNMEASURED = 1, 2
 FILE = Path(__file__).with_name("admission.toml")
 UNSEEN = "kube-system"  # of the chart's value admission.excludedNamespaces
-SEEN = "ossa-bench-admission"
+SEEN = "ossa-bench-"  # of the namespaces that it makes for the others
 POLICIES = 50
 RATE = 100.0  # requests a second, of those that are paced
 CLIENTS = 200  # of those that are not
@@ -50,8 +51,10 @@ class Run:
     took: float = 0.0
 
     def quantile(self, share: float) -> float:
-        """Milliseconds within which this share of the requests was answered."""
+        """Milliseconds within which this share of the requests was answered. Raises BenchError where none was."""
         held = sorted(self.seconds)
+        if not held:
+            raise BenchError(f"no request was answered; the last one was refused: {self.refused[-1:]}")
         return 1000 * held[min(len(held) - 1, int(share * len(held)))]
 
     @property
@@ -122,13 +125,12 @@ class Load:
 
 
 @asynccontextmanager
-async def governed(api: ApiClient) -> AsyncIterator[None]:
-    """The namespace and the policies, which end with the block."""
-    policies = [policy(number, {"namespaces": [SEEN, UNSEEN]}) for number in range(POLICIES)]
+async def governed(api: ApiClient) -> AsyncIterator[str]:
+    """A namespace and the policies, which end with the block."""
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": SEEN}}
+    namespace = (await api.post(paths.core("namespaces"), made))["metadata"]["name"]
+    policies = [policy(number, {"namespaces": [namespace, UNSEEN]}) for number in range(POLICIES)]
     try:
-        with suppress(ApiError):
-            made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SEEN}}
-            await api.post(paths.core("namespaces"), made)
         for item in policies:
             await api.patch(
                 paths.ossa("agentpolicies", name=item["metadata"]["name"]),
@@ -137,21 +139,21 @@ async def governed(api: ApiClient) -> AsyncIterator[None]:
                 params={"fieldManager": "bench", "force": "true"},
             )
         await asyncio.sleep(3)  # until the replicas know of all of them
-        yield
+        yield namespace
     finally:
         for item in policies:
             with suppress(NotFound):
                 await api.delete(paths.ossa("agentpolicies", name=item["metadata"]["name"]))
         with suppress(NotFound):
-            await api.delete(paths.core("namespaces", name=SEEN))
+            await api.delete(paths.core("namespaces", name=namespace))
 
 
 async def measure(api: ApiClient, seconds: float) -> dict[str, float]:
     """The figures. Loads without and with the webhooks take turns, so that the machine's moods hit both."""
-    loads = {"without": Load(api, UNSEEN), "with": Load(api, SEEN)}
-    paced: dict[str, list[Run]] = {name: [] for name in loads}
-    free: dict[str, list[Run]] = {name: [] for name in loads}
-    async with governed(api):
+    async with governed(api) as namespace:
+        loads = {"without": Load(api, UNSEEN), "with": Load(api, namespace)}
+        paced: dict[str, list[Run]] = {name: [] for name in loads}
+        free: dict[str, list[Run]] = {name: [] for name in loads}
         for load in loads.values():
             await load.paced(100)  # connections and caches
         for _ in range(3):
@@ -212,6 +214,6 @@ async def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(asyncio.run(main()))
-    except (ApiError, NoCluster) as error:
+    except (ApiError, NoCluster, BenchError) as error:
         print(f"not measured: {error}", file=sys.stderr)
         sys.exit(UNMEASURED)
