@@ -32,16 +32,22 @@ class PolicySet:
     params: Params = field(default_factory=dict)
     exceptions: tuple[AgentPolicyException, ...] = ()
     _by_kind: Mapping[JudgedKind, tuple[CompiledPolicy, ...]] = field(init=False, repr=False, compare=False)
+    _by_name: Mapping[str, CompiledPolicy] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ordered = sorted(self.policies, key=lambda policy: policy.name)
         kinds: tuple[JudgedKind, ...] = ("Agent", "Workflow", "Execution", "Task")
         by_kind = {kind: tuple(p for p in ordered if kind in p.spec.match.kinds) for kind in kinds}
         object.__setattr__(self, "_by_kind", by_kind)
+        object.__setattr__(self, "_by_name", {policy.name: policy for policy in ordered})
 
     def of(self, kind: JudgedKind) -> tuple[CompiledPolicy, ...]:
         """Those that may be about a kind, in the order of their names."""
         return self._by_kind[kind]
+
+    def named(self, name: str) -> CompiledPolicy | None:
+        """The policy of a name; None where there is none."""
+        return self._by_name.get(name)
 
     def judge(self, question: Question, now: datetime, *, only: Iterable[str] | None = None) -> Verdict:
         """What they say; `only` those of these names. `now` is with a time zone."""

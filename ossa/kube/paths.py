@@ -27,6 +27,16 @@ def leases(namespace: str, name: str | None = None) -> str:
     return _path("/apis/coordination.k8s.io/v1", "leases", namespace, name, None)
 
 
+def admission(plural: str, name: str | None = None) -> str:
+    """Of the group admissionregistration.k8s.io: `validatingadmissionpolicies` and their bindings."""
+    return _path("/apis/admissionregistration.k8s.io/v1", plural, None, name, None)
+
+
+def reports(namespace: str | None = None, name: str | None = None) -> str:
+    """Of the group wgpolicyk8s.io: PolicyReports."""
+    return _path("/apis/wgpolicyk8s.io/v1alpha2", "policyreports", namespace, name, None)
+
+
 def _path(root: str, plural: str, namespace: str | None, name: str | None, sub: str | None) -> str:
     parts = [root]
     if namespace is not None:
