@@ -30,6 +30,7 @@ from ossa.api.contract import (
     MANAGED_BY,
     VERSION,
 )
+from ossa.governance.report import REPORT_API_VERSION
 
 REPO = Path(__file__).parents[3]
 OSSA, CRDS = REPO / "charts/ossa", REPO / "charts/ossa-crds"
@@ -80,13 +81,24 @@ def test_helm_finds_no_fault(chart: Path) -> None:
 
 
 def test_the_kinds_are_those_of_the_models() -> None:
-    found = render(chart=CRDS)
+    found = render("policyReports.install=false", chart=CRDS)
     files = [yaml.safe_load(path.read_text()) for path in (REPO / "crds").glob("*.yaml")]
     assert len(found) == len(files) == len(crds.KINDS)
     for expected in files:
         name = expected["metadata"]["name"]
         assert found["CustomResourceDefinition", name] == expected
         assert expected["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_the_kinds_of_policy_reports_come_along() -> None:
+    names = {"policyreports.wgpolicyk8s.io", "clusterpolicyreports.wgpolicyk8s.io"}
+    more = render(chart=CRDS).keys() - render("policyReports.install=false", chart=CRDS).keys()
+    assert more == {("CustomResourceDefinition", name) for name in names}
+    for key in more:
+        held = render(chart=CRDS)[key]
+        assert held["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+        (version,) = held["spec"]["versions"]
+        assert f"{held['spec']['group']}/{version['name']}" == REPORT_API_VERSION
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
@@ -155,6 +167,8 @@ def test_settings_reach_the_processes() -> None:
         'worker.image="example/worker:1"',
         "reconciler.keepFailedPods=10000000",
         "reconciler.maxPods=250",
+        'admission.excludedNamespaces=["kube-system","infra"]',
+        "reconciler.nativePolicies=false",
         'artifacts.store="s3://bucket/prefix"',
         'artifacts.env=[{"name":"AWS_REGION","value":"x"}]',
     )
@@ -164,6 +178,8 @@ def test_settings_reach_the_processes() -> None:
     assert reconciler["OSSA_KEEP_COMPLETED_PODS"] == "600"
     assert reconciler["OSSA_KEEP_FAILED_PODS"] == "10000000"  # and not 1e+07
     assert reconciler["OSSA_MAX_PODS"] == "250"
+    assert reconciler["OSSA_NATIVE_POLICIES"] == "false"
+    assert authors.users_from("OSSA_EXCLUDED_NAMESPACES", reconciler) == {"kube-system", "infra"}
     artifacts = environment("artifacts", *settings)
     assert artifacts["OSSA_ARTIFACTS_STORE"] == "s3://bucket/prefix"
     assert artifacts["AWS_REGION"] == "x"
@@ -444,6 +460,20 @@ def test_the_reconciler_writes_status_and_makes_and_ends_executions() -> None:
     assert writes == {*statuses, *runs, *stores, ("approvals", "create"), ("approvals", "delete")}
 
 
+def test_the_reconciler_makes_native_policies_and_reports() -> None:
+    rules = render()["ClusterRole", "ossa-reconciler"]["rules"]
+    verbs = {
+        (group, resource): set(rule["verbs"])
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        if group in ("admissionregistration.k8s.io", "wgpolicyk8s.io")
+    }
+    kinds = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+    wanted = [*(("admissionregistration.k8s.io", kind) for kind in kinds), ("wgpolicyk8s.io", "policyreports")]
+    assert verbs == {key: {"list", "create", "patch", "delete"} for key in wanted}
+
+
 def test_the_reconciler_has_one_lease() -> None:
     rules = [rule for rule in render()["Role", "ossa-reconciler"]["rules"] if "leases" in rule["resources"]]
     assert [(rule["verbs"], rule.get("resourceNames")) for rule in rules] == [
@@ -502,6 +532,7 @@ def test_governing_is_a_right_of_its_own() -> None:
         "reconciler.replicas=0",
         "reconciler.keepFailedPods=-1",
         "reconciler.maxPods=-1",
+        'reconciler.nativePolicies="no"',
         'artifacts.store="/data"',
         'imagePullPolicy="Sometimes"',
         "governance.breakGlassGroups=[1]",
