@@ -24,19 +24,21 @@ async def announce(
     An event that cannot be written is logged: the status holds what matters.
     """
     metadata = item["metadata"]
+    # As the API server wants it of objects that have no namespace.
+    namespace = metadata.get("namespace") or "default"
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     event = {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
             "name": f"{metadata['name'][:200]}.{_digest(metadata['uid'], reason, message)}",
-            "namespace": metadata["namespace"],
+            "namespace": namespace,
         },
         "involvedObject": {
             "apiVersion": item["apiVersion"],
             "kind": item["kind"],
             "name": metadata["name"],
-            "namespace": metadata["namespace"],
+            "namespace": metadata.get("namespace", ""),
             "uid": metadata["uid"],
             "resourceVersion": metadata["resourceVersion"],
         },
@@ -50,7 +52,7 @@ async def announce(
         "count": 1,
     }
     try:
-        await api.post(paths.core("events", metadata["namespace"]), event)
+        await api.post(paths.core("events", namespace), event)
     except Conflict:
         return  # it was told before a crash
     except ApiError as error:

@@ -21,8 +21,8 @@ class Key:
 
 
 def key_of(item: JSONObject) -> Key:
-    """The key of an object."""
-    return Key(item["metadata"]["namespace"], item["metadata"]["name"])
+    """The key of an object; the namespace is '' where its kind has none."""
+    return Key(item["metadata"].get("namespace", ""), item["metadata"]["name"])
 
 
 # What an object was and what it is now; None where it was not, or is no more.
@@ -36,6 +36,16 @@ def _whole(item: JSONObject) -> JSONObject:
 
 def _unheard(old: JSONObject | None, new: JSONObject | None) -> None:
     """Nobody listens."""
+
+
+def both(first: Listener, second: Listener) -> Listener:
+    """Tells two."""
+
+    def told(old: JSONObject | None, new: JSONObject | None) -> None:
+        first(old, new)
+        second(old, new)
+
+    return told
 
 
 class ObjectCache:

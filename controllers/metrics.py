@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from controllers.deciding import Decider
 from controllers.limits import Limits
 from controllers.loop import Loop
+from controllers.scan import Scanner
 from ossa.api.execution import ExecutionStatus
 from ossa.engine.decision import Retry
 from ossa.engine.states import EXECUTION_TERMINAL
@@ -24,6 +25,7 @@ from ossa.engine.units import active_units
 _TURN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
 _REQUEST = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
 _DECISION = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1)
+_SCAN = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _WAIT = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -66,6 +68,21 @@ class _Engine(Collector):
         yield GaugeMetricFamily("ossa_waiting_for_room", "Executions that wait for room for a pod.", limits.starving)
 
 
+class _Violations(Collector):
+    """What the scan has found. A policy without violations is not there."""
+
+    def __init__(self, scanner: Scanner) -> None:
+        self._scanner = scanner
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Objects that are there and do not keep to a policy."
+        family = GaugeMetricFamily("ossa_policy_violations", text, labels=["policy", "kind"])
+        for (policy, kind), count in sorted(self._scanner.findings.counts().items()):
+            if count:
+                family.add_metric([policy, kind], count)
+        yield family
+
+
 def _by(name: str, text: str, label: str, counts: Counts[str]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=[label])
     for value, count in sorted(counts.items()):
@@ -97,6 +114,10 @@ class Metrics:
         self._decisions = self._histogram(
             "ossa_decide_seconds", "Time of one decision about an Execution; no requests are in it.", _DECISION
         )
+        self._scans = self._histogram(
+            "ossa_policy_scan_duration_seconds", "Time in which policies judged what is there.", _SCAN, "scope"
+        )
+        self._scanned = self._counter("ossa_policy_scanned_objects", "Objects that policies looked at in scans.")
         self._retries = self._counter(
             "ossa_retries", "Failed or lost attempts that another one follows.", "scope", "reason"
         )
@@ -118,6 +139,12 @@ class Metrics:
         decider.took = self._decisions.observe
         decider.retried = self._retried
 
+    def follow_scan(self, scanner: Scanner) -> None:
+        """Shows what policies find of what is there."""
+        scanner.took = self._scanned_for
+        scanner.looked_at = self._scanned.inc
+        self.registry.register(_Violations(scanner))
+
     def look_at(
         self, statuses: Callable[[], list[ExecutionStatus]], pending: Callable[[], list[str]], limits: Limits
     ) -> None:
@@ -132,6 +159,9 @@ class Metrics:
     def serve(self, port: int) -> WSGIServer:
         """Starts the server of /metrics in a thread of its own; 0 is any port that is free."""
         return start_http_server(port, registry=self.registry)[0]
+
+    def _scanned_for(self, scope: str, seconds: float) -> None:
+        self._scans.labels(scope).observe(seconds)
 
     def _retried(self, retry: Retry) -> None:
         self._retries.labels(retry.scope, retry.reason).inc()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import kopf
 
 from controllers.agents import AgentController
-from controllers.cache import Key, ObjectCache
+from controllers.cache import Key, ObjectCache, both
 from controllers.collector import RevisionCollector
 from controllers.executions import ExecutionController
+from controllers.governance import Governance
 from controllers.metrics import Metrics
+from controllers.policycache import PolicyCache
 from controllers.resync import Followed, learn, resync
 from controllers.revisions import Revisions
+from controllers.scan import Scanner
 from controllers.settings import Settings
 from controllers.triggers import Triggers
 from controllers.workflows import WorkflowController
@@ -35,8 +39,12 @@ class Platform:
         self._api = ApiClient(config, observe=metrics.request)
         self._artifacts = ArtifactClient(settings.artifacts_operator_url, settings.artifacts_token)
         triggers = Triggers(self._api, made=self._execution_made, changed=self._triggers_changed)
-        agents, workflows = ObjectCache(), ObjectCache()
-        executions = ObjectCache(triggers.execution_changed, keep=kept)
+        self.policies = PolicyCache(self._api, settings.params_namespaces)
+        self.scanner = Scanner(self._api, self.policies)
+        agents = ObjectCache(partial(self.scanner.changed, "Agent"))
+        workflows = ObjectCache(partial(self.scanner.changed, "Workflow"))
+        told = both(triggers.execution_changed, partial(self.scanner.changed, "Execution"))
+        executions = ObjectCache(told, keep=kept)
         revisions = Revisions(self._api)
         self.collector = RevisionCollector(self._api, workflows=workflows, executions=executions, revisions=revisions)
         self.agents = AgentController(self._api, settings, agents, changed=self._agent_changed)
@@ -61,13 +69,23 @@ class Platform:
             triggers=triggers,
             changed=self.executions.workflow_changed,
         )
+        self.governance = Governance(
+            self._api,
+            settings,
+            policies=self.policies,
+            scanner=self.scanner,
+            objects={"Agent": agents, "Workflow": workflows, "Execution": executions},
+        )
         self._followed = (
             Followed("agents", agents, self.agents.seen),
             Followed("workflows", workflows, self.workflows.seen),
             Followed("executions", executions, self.executions.seen),
+            *self.governance.followed,
         )
         executions_loops = (self.executions.loop, self.executions.thinning)
         metrics.follow(self.agents.loop, self.workflows.loop, *executions_loops, self.collector.loop)
+        metrics.follow(*self.governance.loops)
+        metrics.follow_scan(self.scanner)
         metrics.follow_decisions(self.executions.decider)
         metrics.look_at(self.executions.statuses, self.executions.pending, self.executions.limits)
 
@@ -82,7 +100,7 @@ class Platform:
 
     def register(self, registry: kopf.OperatorRegistry) -> None:
         """The handlers of all kinds."""
-        for controller in (self.agents, self.workflows, self.executions):
+        for controller in (self.agents, self.workflows, self.executions, self.governance):
             controller.register(registry)
 
     async def run(self) -> None:
@@ -93,6 +111,8 @@ class Platform:
     async def _run(self) -> None:
         async with self._api, self._artifacts, asyncio.TaskGroup() as group:
             await learn(self._api, self._followed)
+            group.create_task(self.policies.run())
+            group.create_task(self.governance.run())
             group.create_task(self._watch_pods())
             group.create_task(list_and_watch(self._api, paths.ossa("approvals"), {}, self.executions.approvals))
             group.create_task(self._watch_artifact_service())

@@ -29,6 +29,8 @@ class Settings:
     artifacts_operator_url: str  # the artifact service as the reconciler reaches it
     artifacts_service: str = "ossa-artifacts"
     params_namespaces: frozenset[str] = frozenset()  # where the ConfigMaps lie that policies may name
+    excluded_namespaces: frozenset[str] = frozenset()  # that admission does not look at
+    native_policies: bool = True  # whether the API server holds policies itself where it can
     keep_completed_pods: float = 600.0  # seconds after the end of their execution
     keep_failed_pods: float = 86400.0
     workers: int = 8  # executions reconciled at once
@@ -58,6 +60,8 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
         artifacts_operator_url=environment.get("OSSA_ARTIFACTS_OPERATOR_URL") or artifacts_url,
         artifacts_service=environment.get("OSSA_ARTIFACTS_SERVICE", "ossa-artifacts"),
         params_namespaces=_names(environment, "OSSA_PARAMS_NAMESPACES") or frozenset({environment["OSSA_NAMESPACE"]}),
+        excluded_namespaces=_names(environment, "OSSA_EXCLUDED_NAMESPACES"),
+        native_policies=_yes(environment, "OSSA_NATIVE_POLICIES", default=True),
         keep_completed_pods=_seconds(environment, "OSSA_KEEP_COMPLETED_PODS", 600.0),
         keep_failed_pods=_seconds(environment, "OSSA_KEEP_FAILED_PODS", 86400.0),
         liveness=environment.get("OSSA_LIVENESS", "http://0.0.0.0:8081/healthz"),
@@ -78,6 +82,13 @@ def _names(environment: Mapping[str, str], name: str) -> frozenset[str]:
         return users_from(name, environment)
     except BadUsers as error:
         raise BadSetting(str(error)) from error
+
+
+def _yes(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = environment.get(name, "")
+    if text not in ("", "true", "false"):
+        raise BadSetting(f"{name}: {text!r} is neither true nor false")
+    return text == "true" if text else default
 
 
 def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:

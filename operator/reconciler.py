@@ -23,6 +23,8 @@ from ossa.logs import log_to
 
 log = logging.getLogger("ossa.reconciler")
 
+KINDS = ("agents", "workflows", "executions", "approvals", "agentpolicies", "agentpolicyexceptions")
+
 
 async def serve(config: KubeConfig, settings: Settings, elector: Elector) -> None:
     """Waits and then leads, until SIGTERM or SIGINT, or until a part of it fails."""
@@ -31,7 +33,7 @@ async def serve(config: KubeConfig, settings: Settings, elector: Elector) -> Non
     stopped = told_to_stop()
 
     async def wait() -> int:
-        await wait_for_kinds(config, ("agents", "workflows", "executions", "approvals"))
+        await wait_for_kinds(config, KINDS)
         return await turn_to_lead(elector, metrics)
 
     async with health(settings.liveness, elector):

@@ -106,6 +106,8 @@ class ApiServer:
                 if item["metadata"]["resourceVersion"] != self.objects[path]["metadata"]["resourceVersion"]:
                     return failure(409, "Conflict")
                 return web.json_response(self.put(path.rsplit("/", 1)[0], item))
+            case "PATCH" if request.content_type == "application/apply-patch+yaml":
+                return self._apply(path, await request.json())
             case "PATCH":
                 return self._patch(path, await request.json())
             case "DELETE":
@@ -133,6 +135,16 @@ class ApiServer:
         if f"{path}/{item['metadata']['name']}" in self.objects:
             return failure(409, "AlreadyExists")
         return web.json_response(self.create(path, item), status=201)
+
+    def _apply(self, path: str, item: JSONObject) -> web.Response:
+        """All of an object is applied by one; the generation counts changes of its spec."""
+        collection, old = path.rsplit("/", 1)[0], self.objects.get(path)
+        if old is None:
+            return web.json_response(self.create(collection, item), status=201)
+        kept = {field: old["metadata"][field] for field in ("uid", "creationTimestamp", "resourceVersion")}
+        generation = old["metadata"]["generation"] + (old.get("spec") != item.get("spec"))
+        made = {**old, **item, "metadata": {**item["metadata"], **kept, "generation": generation}}
+        return web.json_response(old if made == old else self.put(collection, made))
 
     def _delete(self, path: str, options: JSONObject) -> web.Response:
         wanted = (options.get("preconditions") or {}).get("uid")

@@ -15,9 +15,12 @@ from controllers.admissionmetrics import AdmissionMetrics
 from controllers.limits import Limits
 from controllers.loop import Loop
 from controllers.metrics import Metrics
+from controllers.policycache import PolicyCache
+from controllers.scan import Scanner
 from ossa.api.execution import ExecutionStatus, TaskStatus
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, NotFound
+from ossa.kube.config import KubeConfig
 from ossa.store.metrics import Metrics as StoreMetrics
 from tests.unit.controllers.apiserver import ApiServer
 from tests.unit.controllers.test_conflicts import Careless, conflict_at
@@ -84,7 +87,11 @@ async def test_executions_tasks_pods_and_locks_are_counted(scraped: Scraped) -> 
     held.waits("u2", "lab", starved=True, rank=(0.0,), locks=frozenset({"db"}))
     scraped.metrics.look_at(lambda: statuses, lambda: ["Quota", "Unschedulable", "Quota"], held)
     samples = await scraped.samples()
-    assert {name: value for name, value in samples.items() if not name.startswith(("ossa_leader", "ossa_decide"))} == {
+    assert {
+        name: value
+        for name, value in samples.items()
+        if not name.startswith(("ossa_leader", "ossa_decide", "ossa_policy"))
+    } == {
         "ossa_executions{phase=Completed}": 1,
         "ossa_executions{phase=Running}": 1,
         "ossa_tasks{phase=Completed}": 1,
@@ -165,6 +172,8 @@ def test_the_documentation_names_all_metrics_and_no_others() -> None:
     """With their types; a counter under the name that is given out."""
     reconciler, store = Metrics(), StoreMetrics()
     reconciler.look_at(lambda: [], lambda: [], limits())
+    api = ApiClient(KubeConfig(server="http://nobody", token=lambda: None, namespace="lab"))
+    reconciler.follow_scan(Scanner(api, PolicyCache(api, [])))
     known = {}
     for registry in (reconciler.registry, store.registry, AdmissionMetrics().registry):
         for family in registry.collect():

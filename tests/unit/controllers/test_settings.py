@@ -47,6 +47,20 @@ def test_what_is_said_holds(environment: dict[str, str]) -> None:
     assert settings.keep_completed_pods == 0
     assert settings.agents_path == Path("/app/agents")
     assert settings.metrics_port == 0
+    assert settings.params_namespaces == {"ossa-system"}
+    assert not settings.excluded_namespaces
+    assert settings.native_policies
+    governed = settings_from(
+        {
+            **environment,
+            "OSSA_PARAMS_NAMESPACES": '["ossa-system", "governance"]',
+            "OSSA_EXCLUDED_NAMESPACES": '["kube-system"]',
+            "OSSA_NATIVE_POLICIES": "false",
+        }
+    )
+    assert governed.params_namespaces == {"ossa-system", "governance"}
+    assert governed.excluded_namespaces == {"kube-system"}
+    assert not governed.native_policies
     elsewhere = settings_from({**environment, "OSSA_ARTIFACTS_OPERATOR_URL": "http://127.0.0.1:9"})
     assert (elsewhere.artifacts_operator_url, elsewhere.artifacts_url) == (
         "http://127.0.0.1:9",

@@ -1,0 +1,105 @@
+"""Keeps the PolicyReports of what a scan has found. Where the cluster has no such kind, none are written."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from controllers.announce import COMPONENT
+from controllers.loop import Loop
+from controllers.scan import Scanner
+from ossa.api.contract import LABEL_MANAGED_BY, MANAGED_BY
+from ossa.governance.findings import News, ReportKey
+from ossa.governance.native import LABEL_POLICY
+from ossa.governance.report import report_name, report_of
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, ApiError, NotFound
+
+log = logging.getLogger(__name__)
+
+JSONObject = dict[str, Any]
+# Seconds that changes of a report wait for others; where only what keeps to the policy comes and goes, as runs do.
+PAUSE, PASSES_PAUSE = 1.0, 30.0
+# Seconds between two reports: the API server has other things to do.
+REST = 0.02
+LOOK_SECONDS = 3600.0
+OURS = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_POLICY}"}
+
+
+class Reports:
+    """One report a policy and namespace; what was written last is not written again."""
+
+    def __init__(self, api: ApiClient, scanner: Scanner) -> None:
+        self._api = api
+        self._scanner = scanner
+        self._written: dict[ReportKey, str] = {}  # digests; '' where one is there that this process did not write
+        self.loop: Loop[ReportKey] = Loop("PolicyReport", self.reconcile)
+        scanner.reports = self.changed
+
+    def changed(self, news: News) -> None:
+        """Something else is found."""
+        self._look_at(news.reports, PAUSE)
+        self._look_at(news.passes, PASSES_PAUSE)
+
+    def _look_at(self, keys: Iterable[ReportKey], pause: float) -> None:
+        for key in keys:
+            self.loop.queue.add_after(key, pause if key in self._written else PAUSE)
+
+    async def reconcile(self, key: ReportKey) -> None:
+        """Brings a report to what was found."""
+        name, namespace = key
+        if not self._scanner.begun:
+            self.loop.queue.add_after(key, PAUSE)  # what was written before a restart stays until it is known better
+            return
+        policy, found = self._scanner.policy(name), list(self._scanner.findings.of(key))
+        path = paths.reports(namespace, report_name(name))
+        if policy is None or not found:
+            if key in self._written:
+                await self._remove(path)
+                self._written.pop(key, None)
+            return
+        report = report_of(policy, namespace, found)
+        digest = hashlib.sha256(orjson.dumps(report, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        if self._written.get(key) == digest:
+            return
+        try:
+            await self._api.apply(path, report, manager=COMPONENT)
+        except NotFound:
+            return  # the kind is not installed, or the namespace has just gone
+        self._written[key] = digest
+        await asyncio.sleep(REST)
+
+    async def watch(self) -> None:
+        """Now and then writes all anew, for what somebody else has changed, and removes what is left of policies.
+
+        Runs until cancelled.
+        """
+        while True:
+            try:
+                listed = (await self._api.get(paths.reports(), OURS)).get("items") or []
+                self._written = {key: "" for item in listed if (key := _key(item))[0]}
+                self._look_at(list(self._written), PAUSE)
+            except NotFound:
+                log.info("no PolicyReports are written: their kind (wgpolicyk8s.io/v1alpha2) is not installed")
+            except ApiError as error:
+                log.warning("cannot read PolicyReports", extra={"error": str(error)[:500]})
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _remove(self, path: str) -> None:
+        try:
+            await self._api.delete(path)
+        except NotFound:
+            return
+
+
+def _key(item: JSONObject) -> ReportKey:
+    metadata = item["metadata"]
+    owner = next(
+        (str(one["name"]) for one in metadata.get("ownerReferences") or [] if one["kind"] == "AgentPolicy"), ""
+    )
+    return owner, str(metadata["namespace"])
