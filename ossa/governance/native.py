@@ -272,6 +272,7 @@ def _validation(rule: CompiledRule, scopes: Sequence[Scope]) -> JSONObject:
     held: JSONObject = {
         "expression": _guarded(rule.program, _as_bool(rule.program), otherwise="false"),
         "message": shorten(" ".join(said.split()), _MESSAGE_MOST),
+        "reason": "Forbidden",
     }
     says = rule.message_program
     if says is not None and all(is_text(says, scope) for scope in scopes):

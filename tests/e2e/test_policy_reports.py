@@ -173,4 +173,10 @@ async def test_a_policy_that_is_deleted_takes_its_results_along(namespace: Names
         return not any(left) and await policy.report() is None
 
     await namespace.wait(gone, "what is left of the policy to go", patience=DRIFT)
-    (await namespace.kubectl_apply(owned("worse"))).ok()
+
+
+    async def taken() -> bool:
+        # The API server goes on with what it has read for a moment.
+        return (await namespace.kubectl("create", "-f", "-", objects=[owned("worse")])).code == 0
+
+    await namespace.wait(taken, "the API server to let it in")

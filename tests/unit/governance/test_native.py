@@ -38,7 +38,8 @@ def test_a_policy_and_its_binding(made: Made) -> None:
         {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system"]},
     ]
     # The API server takes no line breaks in a message.
-    assert spec["validations"] == [{"expression": "object.spec.owner != ''", "message": "name an owner"}]
+    (validation,) = spec["validations"]
+    assert (validation["expression"], validation["message"]) == ("object.spec.owner != ''", "name an owner")
     assert held.binding["spec"] == {"policyName": "ossa-policy-a-policy", "validationActions": ["Audit"]}
 
 
