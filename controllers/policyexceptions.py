@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from controllers.cache import Key, ObjectCache, key_of
 from controllers.loop import Loop
 from controllers.policycache import PolicyCache
+from controllers.present import is_present
 from ossa.api.base import Condition, set_condition
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.policyexception import AgentPolicyException, AgentPolicyExceptionStatus
@@ -96,9 +98,12 @@ class ExceptionController:
 
     def _standing(self, exception: AgentPolicyException, now: datetime) -> Standing:
         held = exception.spec.target
-        target = self._objects[held.kind].get(Key(exception.metadata.namespace, held.name))
+        item = self._objects[held.kind].get(Key(exception.metadata.namespace, held.name))
         policy = self._policies.current().named(exception.spec.policy)
-        return standing(exception, policy, None if target is None else subject_of(target), now)
+        target = None if item is None else subject_of(item)
+        if item is not None and target is not None and not is_present(held.kind, item):
+            target = replace(target, spec_hash=held.spec_hash)  # of what has ended only a part is kept
+        return standing(exception, policy, target, now)
 
 
 def _status(exception: AgentPolicyException, found: Standing, now: str) -> AgentPolicyExceptionStatus:

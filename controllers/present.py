@@ -52,12 +52,10 @@ class Present:
         """Takes a change over. The keys of the objects of which other things may be said now."""
         metadata = (new or old or {})["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
-        there = new is not None and _is_present(kind, new)
-        if there and old is not None and new is not None and _is_present(kind, old) and not _differs(old, new):
-            self._held[kind][namespace, name] = new
-            return []
-        if there and new is not None:
-            self._held[kind][namespace, name] = new
+        if new is not None and is_present(kind, new):
+            self._held[kind][namespace, name] = _bare(new)
+            if old is not None and is_present(kind, old) and not _differs(old, new):
+                return []
             self._names[kind, namespace].add(name)
         elif self._held[kind].pop((namespace, name), None) is None:
             return []
@@ -105,7 +103,13 @@ class _Namespaces(Mapping[Key, _Object]):
         return 0
 
 
-def _is_present(kind: SubjectKind, item: JSONObject) -> bool:
+def _bare(item: JSONObject) -> JSONObject:
+    """Without managedFields, as at admission: they say who wrote what, and may be as large as all the rest."""
+    return {**item, "metadata": {key: value for key, value in item["metadata"].items() if key != "managedFields"}}
+
+
+def is_present(kind: SubjectKind, item: JSONObject) -> bool:
+    """Whether an object is still to be judged: it is not being deleted, and is no Execution that has ended."""
     if item["metadata"].get("deletionTimestamp"):
         return False
     status = item.get("status") or {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 JSONObject = dict[str, Any]
 # Seconds that changes of a report wait for others; where only what keeps to the policy comes and goes, as runs do.
 PAUSE, PASSES_PAUSE = 1.0, 30.0
-# Seconds between two reports: the API server has other things to do.
-REST = 0.02
+# Seconds between two reports, and between two versions of one: one of a hundred results costs the API server 60 ms.
+REST, INTERVAL = 0.05, 5.0
 LOOK_SECONDS = 3600.0
 OURS = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_POLICY}"}
 
@@ -38,6 +39,7 @@ class Reports:
         self._api = api
         self._scanner = scanner
         self._written: dict[ReportKey, str] = {}  # digests; '' where one is there that this process did not write
+        self._when: dict[ReportKey, float] = {}  # monotonic; it was written last
         self.loop: Loop[ReportKey] = Loop("PolicyReport", self.reconcile)
         scanner.reports = self.changed
 
@@ -47,8 +49,10 @@ class Reports:
         self._look_at(news.passes, PASSES_PAUSE)
 
     def _look_at(self, keys: Iterable[ReportKey], pause: float) -> None:
+        now = time.monotonic()
         for key in keys:
-            self.loop.queue.add_after(key, pause if key in self._written else PAUSE)
+            least = self._when.get(key, now - INTERVAL) + INTERVAL - now
+            self.loop.queue.add_after(key, max(least, pause if key in self._written else PAUSE))
 
     async def reconcile(self, key: ReportKey) -> None:
         """Brings a report to what was found."""
@@ -62,6 +66,7 @@ class Reports:
             if key in self._written:
                 await self._remove(path)
                 self._written.pop(key, None)
+                self._when.pop(key, None)
             return
         report = report_of(policy, namespace, found)
         digest = hashlib.sha256(orjson.dumps(report, option=orjson.OPT_SORT_KEYS)).hexdigest()
@@ -71,7 +76,7 @@ class Reports:
             await self._api.apply(path, report, manager=COMPONENT)
         except NotFound:
             return  # the kind is not installed, or the namespace has just gone
-        self._written[key] = digest
+        self._written[key], self._when[key] = digest, time.monotonic()
         await asyncio.sleep(REST)
 
     async def watch(self) -> None:

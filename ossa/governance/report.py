@@ -19,8 +19,8 @@ from ossa.governance.verdict import Judgement
 
 REPORT_API_VERSION = "wgpolicyk8s.io/v1alpha2"
 SOURCE = "ossa"
-# Objects that are listed in one report, and characters of what is said of one: 200 KiB at most.
-MOST_RESULTS, MESSAGE_MOST = 200, 512
+# Objects that are listed in one report, and characters of what is said of one.
+MOST_RESULTS, MESSAGE_MOST = 100, 512
 ANNOTATION_NOT_LISTED = "ossa.dev/results-not-listed"  # how many are counted in the summary alone
 _RESULTS = ("fail", "error", "warn", "skip", "pass")
 _NAME_MOST, _LABEL_MOST = 253, 63

@@ -63,7 +63,7 @@ def _spec(kind: str, number: int) -> JSONObject:
         return {"capabilities": [{"name": "do"}], "runtime": {"handler": "a:b"}, "owner": "me", "risk": "limited"}
     if kind == "Workflow":
         agent = f"o-{number - 1}"
-        tasks = [{"name": "t0", "agent": agent}]
+        tasks: list[JSONObject] = [{"name": "t0", "agent": agent}]
         tasks += [{"name": f"t{n}", "agent": agent, "dependsOn": [f"t{n - 1}"]} for n in range(1, 6)]
         return {"version": "1", "tasks": tasks}
     return {"workflow": f"o-{number - 1}", "inputs": {"dataset": "wine"}}

@@ -174,7 +174,6 @@ async def test_a_policy_that_is_deleted_takes_its_results_along(namespace: Names
 
     await namespace.wait(gone, "what is left of the policy to go", patience=DRIFT)
 
-
     async def taken() -> bool:
         # The API server goes on with what it has read for a moment.
         return (await namespace.kubectl("create", "-f", "-", objects=[owned("worse")])).code == 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.bench.scan import measure
 
-# Measured: 7.6 at 150, 7.6 at 600, 8.0 at 10,000 objects; what grows with the square of their number, or compiles again, is far above.
+# Measured: 7.6 at 150 and 600, 8.0 at 10,000 objects; what grows with the square of their number, or compiles again, is
+# far above.
 MOST = 16.0
 
 

@@ -144,7 +144,8 @@ async def governed(server: Cluster, **settings: Any) -> AsyncIterator[Governance
 
 
 @pytest.fixture
-def server() -> Cluster:
+def server(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    monkeypatch.setattr("controllers.reports.INTERVAL", 0.2)
     return Cluster()
 
 
