@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 JSONObject = dict[str, Any]
 POLICIES, BINDINGS = "validatingadmissionpolicies", "validatingadmissionpolicybindings"
 OURS = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_POLICY}"}
-LOOK_SECONDS = 60.0
+LOOK_SECONDS = 300.0
 # UID and generation: what somebody else has changed has another one.
 _Version = tuple[str, int]
 

@@ -105,6 +105,8 @@ class _Namespaces(Mapping[Key, _Object]):
 
 def _bare(item: JSONObject) -> JSONObject:
     """Without managedFields, as at admission: they say who wrote what, and may be as large as all the rest."""
+    if "managedFields" not in item["metadata"]:
+        return item
     return {**item, "metadata": {key: value for key, value in item["metadata"].items() if key != "managedFields"}}
 
 

@@ -19,7 +19,7 @@ from ossa.governance.findings import News, ReportKey
 from ossa.governance.native import LABEL_POLICY
 from ossa.governance.report import report_name, report_of
 from ossa.kube import paths
-from ossa.kube.client import ApiClient, ApiError, NotFound
+from ossa.kube.client import ApiClient, ApiError, NotFound, Refused
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,10 @@ class Reports:
             await self._api.apply(path, report, manager=COMPONENT)
         except NotFound:
             return  # the kind is not installed, or the namespace has just gone
+        except Refused as error:
+            if "is being terminated" in error.message:
+                return
+            raise
         self._written[key], self._when[key] = digest, time.monotonic()
         await asyncio.sleep(REST)
 

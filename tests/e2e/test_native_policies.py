@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from ossa.governance.native import Native, native_name, native_of
 from ossa.governance.policies import CompiledPolicy, compile_policy
 from ossa.governance.policyset import PolicySet
 from ossa.governance.question import Question, applies
-from tests.e2e.harness import Namespace, execution, kubectl, wait_for
+from tests.e2e.harness import Namespace, Output, execution, kubectl, wait_for
 from tests.e2e.harness.objects import resource
 
 JSONObject = dict[str, Any]
@@ -338,8 +339,30 @@ async def test_the_api_server_says_the_same(namespace: Namespace, part: int) -> 
 
 async def test_a_native_policy_refuses(namespace: Namespace) -> None:
     held = policy(f"{namespace.name}-enforced", namespace.name, action="Enforce", rules=rules("X == 1"))
+    (await namespace.kubectl("create", "-f", "-", objects=[execution("before", "flow", {"x": 2})])).ok()
     async with in_force(namespace, [held]):
         said = (await namespace.kubectl("create", "-f", "-", objects=[execution("bad", "flow", {"x": 2})])).refused()
         assert native_name(held.name) in said
         assert "not met" in said
         (await namespace.kubectl("create", "-f", "-", objects=[execution("good", "flow", {"x": 1})])).ok()
+        # What was there before may be labelled, stopped and deleted; another change is one of the spec.
+        (await namespace.kubectl("label", "execution", "before", "a=b")).ok()
+        assert native_name(held.name) in (await _patched(namespace, {"priority": 5})).refused()
+        (await _patched(namespace, {"suspend": True})).ok()
+        assert native_name(held.name) in (await _patched(namespace, {"suspend": False})).refused()
+        (await _patched(namespace, {"cancel": True})).ok()
+        (await namespace.kubectl("delete", "execution", "before")).ok()
+
+
+async def test_a_policy_that_reads_labels_sees_a_change_of_them(namespace: Namespace) -> None:
+    rule = [{"expression": "has(object.metadata.labels) && 'team' in object.metadata.labels", "message": "not met"}]
+    held = policy(f"{namespace.name}-labelled", namespace.name, action="Enforce", rules=rule)
+    (await namespace.kubectl("create", "-f", "-", objects=[execution("before", "flow", {})])).ok()
+    async with in_force(namespace, [held]):
+        assert native_name(held.name) in (await namespace.kubectl("label", "execution", "before", "a=b")).refused()
+        (await namespace.kubectl("label", "execution", "before", "team=a")).ok()
+        assert native_name(held.name) in (await namespace.kubectl("label", "execution", "before", "team-")).refused()
+
+
+async def _patched(namespace: Namespace, spec: JSONObject) -> Output:
+    return await namespace.kubectl("patch", "execution", "before", "--type=merge", "-p", json.dumps({"spec": spec}))
