@@ -37,7 +37,10 @@ class Governance:
         self._policies = policies
         self._scanner = scanner
         self._natives = Natives(
-            api, enabled=settings.native_policies, excluded_namespaces=sorted(settings.excluded_namespaces)
+            api,
+            which=settings.native_policies,
+            excluded_namespaces=sorted(settings.excluded_namespaces),
+            break_glass=sorted(settings.break_glass_groups),
         )
         self.policies = PolicyController(api, held, policies=policies, scanner=scanner, natives=self._natives)
         self.exceptions = ExceptionController(api, exceptions, policies=policies, objects=objects)

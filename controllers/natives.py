@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from controllers.announce import COMPONENT
+from controllers.settings import NativePolicies
 from ossa.api.contract import LABEL_MANAGED_BY, MANAGED_BY
 from ossa.governance.native import LABEL_POLICY, Native, NotNative, native_name, native_of
 from ossa.governance.policies import CompiledPolicy
@@ -43,9 +44,12 @@ class _Applied:
 class Natives:
     """Makes and removes them. What it has applied it does not apply again, unless somebody changed it."""
 
-    def __init__(self, api: ApiClient, *, enabled: bool, excluded_namespaces: Sequence[str]) -> None:
+    def __init__(
+        self, api: ApiClient, *, which: NativePolicies, excluded_namespaces: Sequence[str], break_glass: Sequence[str]
+    ) -> None:
         self._api = api
-        self._enabled = enabled
+        self._which = which
+        self._break_glass = tuple(break_glass)
         self._excluded = tuple(excluded_namespaces)
         self._applied: dict[str, _Applied] = {}
         self._refused: dict[str, tuple[Native, str]] = {}  # what it does not take, and why
@@ -53,10 +57,14 @@ class Natives:
 
     async def ensure(self, policy: CompiledPolicy) -> Held:
         """Brings the API server to what the policy says. Raises ApiError, but for what it refuses."""
-        if not self._enabled:
+        if self._which == "Never":
             await self.remove(policy.name)
-            return Held("False", "Disabled", "the chart's value reconciler.nativePolicies is off")
-        found = native_of(policy, excluded_namespaces=self._excluded)
+            return Held("False", "Disabled", "the chart's value reconciler.nativePolicies is Never")
+        if self._which == "Ignore" and policy.spec.failure_policy == "Fail":
+            await self.remove(policy.name)
+            said = "with the operator down the API server refuses all that it could be about (failurePolicy Fail)"
+            return Held("False", "NotNeeded", said)
+        found = native_of(policy, excluded_namespaces=self._excluded, break_glass=self._break_glass)
         if isinstance(found, NotNative):
             await self.remove(policy.name)
             return Held("False", "NotCommon", found.reason)

@@ -7,9 +7,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, cast, get_args
 
 from controllers.authors import BadUsers, users_from
 from ossa.store.signing import KeyUnusable, load_key
+
+NativePolicies = Literal["Always", "Ignore", "Never"]
 
 
 class BadSetting(ValueError):
@@ -30,7 +33,9 @@ class Settings:
     artifacts_service: str = "ossa-artifacts"
     params_namespaces: frozenset[str] = frozenset()  # where the ConfigMaps lie that policies may name
     excluded_namespaces: frozenset[str] = frozenset()  # that admission does not look at
-    native_policies: bool = True  # whether the API server holds policies itself where it can
+    break_glass_groups: frozenset[str] = frozenset()  # whose members policies do not refuse
+    # Which policies the API server holds itself too, where it can: all, those of failurePolicy Ignore, or none.
+    native_policies: NativePolicies = "Always"
     keep_completed_pods: float = 600.0  # seconds after the end of their execution
     keep_failed_pods: float = 86400.0
     workers: int = 8  # executions reconciled at once
@@ -61,7 +66,8 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
         artifacts_service=environment.get("OSSA_ARTIFACTS_SERVICE", "ossa-artifacts"),
         params_namespaces=_names(environment, "OSSA_PARAMS_NAMESPACES") or frozenset({environment["OSSA_NAMESPACE"]}),
         excluded_namespaces=_names(environment, "OSSA_EXCLUDED_NAMESPACES"),
-        native_policies=_yes(environment, "OSSA_NATIVE_POLICIES", default=True),
+        break_glass_groups=_names(environment, "OSSA_BREAK_GLASS_GROUPS"),
+        native_policies=_native(environment, "OSSA_NATIVE_POLICIES"),
         keep_completed_pods=_seconds(environment, "OSSA_KEEP_COMPLETED_PODS", 600.0),
         keep_failed_pods=_seconds(environment, "OSSA_KEEP_FAILED_PODS", 86400.0),
         liveness=environment.get("OSSA_LIVENESS", "http://0.0.0.0:8081/healthz"),
@@ -84,11 +90,12 @@ def _names(environment: Mapping[str, str], name: str) -> frozenset[str]:
         raise BadSetting(str(error)) from error
 
 
-def _yes(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
-    text = environment.get(name, "")
-    if text not in ("", "true", "false"):
-        raise BadSetting(f"{name}: {text!r} is neither true nor false")
-    return text == "true" if text else default
+def _native(environment: Mapping[str, str], name: str) -> NativePolicies:
+    text = environment.get(name) or "Always"
+    for known in get_args(NativePolicies):
+        if text == known:
+            return cast(NativePolicies, text)
+    raise BadSetting(f"{name}: {text!r} is none of {', '.join(get_args(NativePolicies))}")
 
 
 def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -38,7 +38,8 @@ _NAME_MOST, _LABEL_MOST = 253, 63
 _MESSAGE_MOST = 1024
 _PLURALS: dict[JudgedKind, str] = {"Agent": "agents", "Workflow": "workflows", "Execution": "executions"}
 _REQUESTS: tuple[Operation, ...] = ("CREATE", "UPDATE")
-_ACTIONS = {"Enforce": "Deny", "Warn": "Warn", "Audit": "Audit"}
+# What is denied is told in the API server's audit log, since it comes by no webhook.
+_ACTIONS = {"Enforce": ["Deny", "Audit"], "Warn": ["Warn"], "Audit": ["Audit"]}
 
 # What the webhook asks policies about of a change: one of the spec; one of labels or annotations where a policy reads
 # these; the stopping of an Execution never, unless a policy names UPDATE.
@@ -77,10 +78,13 @@ def native_name(policy: str) -> str:
     return NAME_PREFIX + policy
 
 
-def native_of(policy: CompiledPolicy, *, excluded_namespaces: Sequence[str] = ()) -> Native | NotNative:
+def native_of(
+    policy: CompiledPolicy, *, excluded_namespaces: Sequence[str] = (), break_glass: Sequence[str] = ()
+) -> Native | NotNative:
     """What the API server can hold of a policy: all of it, or nothing.
 
     excluded_namespaces: those that no policy looks at, by name.
+    break_glass: groups whose members no policy refuses.
     """
     reason = next(_reasons(policy), None)
     if reason is not None:
@@ -101,14 +105,14 @@ def native_of(policy: CompiledPolicy, *, excluded_namespaces: Sequence[str] = ()
                 }
             ],
         },
-        "matchConditions": list(_conditions(policy)),
+        "matchConditions": [*_conditions(policy), *_emergencies(spec, break_glass)],
         "variables": [
             {"name": name, "expression": _guarded(program, program.text, otherwise="dyn(null)")}
             for name, program in policy.variables.items()
         ],
-        "validations": [_validation(rule, _scopes(policy)) for rule in policy.rules],
+        "validations": [_validation(policy, rule) for rule in policy.rules],
     }
-    bound: JSONObject = {"policyName": name, "validationActions": [_ACTIONS[spec.action]]}
+    bound: JSONObject = {"policyName": name, "validationActions": _ACTIONS[spec.action]}
     return Native(
         _object("ValidatingAdmissionPolicy", policy, wanted),
         _object("ValidatingAdmissionPolicyBinding", policy, bound),
@@ -220,6 +224,12 @@ def _conditions(policy: CompiledPolicy) -> Iterator[JSONObject]:
         yield {"name": "conditions", "expression": _in_order([program for _, program in policy.conditions])}
 
 
+def _emergencies(spec: AgentPolicySpec, groups: Sequence[str]) -> Iterator[JSONObject]:
+    if groups and spec.action == "Enforce":
+        among = f"request.userInfo.groups.exists(g, g in {_text(sorted(groups))})"
+        yield {"name": "no-emergency", "expression": f"!(has(request.userInfo.groups) && {among})"}
+
+
 def _in_order(programs: Sequence[Program]) -> str:
     """A condition after one that is false is not asked: the API server would take one without a value for an error."""
     text = f"({_closed(programs[-1])}) ? true : false" if len(programs) > 1 else _as_bool(programs[-1])
@@ -266,17 +276,19 @@ def _text(value: str | Sequence[str]) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _validation(rule: CompiledRule, scopes: Sequence[Scope]) -> JSONObject:
+def _validation(policy: CompiledPolicy, rule: CompiledRule) -> JSONObject:
+    # In the words of the webhook.
+    prefix = f"policy {policy.name!r}: "
     said = rule.message or f"the rule {rule.label!r} is not met: {rule.program.text}"
     # The API server takes no line breaks here.
     held: JSONObject = {
         "expression": _guarded(rule.program, _as_bool(rule.program), otherwise="false"),
-        "message": shorten(" ".join(said.split()), _MESSAGE_MOST),
+        "message": shorten(prefix + " ".join(said.split()), _MESSAGE_MOST),
         "reason": "Forbidden",
     }
     says = rule.message_program
-    if says is not None and all(is_text(says, scope) for scope in scopes):
-        held["messageExpression"] = says.text
+    if says is not None and all(is_text(says, scope) for scope in _scopes(policy)):
+        held["messageExpression"] = f"{_text(prefix)} + ({_closed(says)})"
     return held
 
 

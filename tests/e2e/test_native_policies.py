@@ -282,7 +282,7 @@ async def warned(namespace: Namespace, item: JSONObject) -> tuple[JSONObject, di
     kept = said.json()
     found: dict[str, str] = {}
     for name, message in re.findall(r"ValidatingAdmissionPolicy '(\S+)' with binding '\S+': (.*)", said.err):
-        found[name] = "fail" if message.strip() == "not met" else "error"
+        found[name] = "fail" if message.strip().endswith(": not met") else "error"
     return kept["items"][0] if kept["kind"] == "List" else kept, found
 
 

@@ -224,9 +224,14 @@ async def test_a_policy_that_is_not_common_is_not_native(server: Cluster) -> Non
 
 async def test_native_policies_can_be_off(server: Cluster) -> None:
     server.policy("owned", OWNED)
-    async with governed(server, native_policies=False):
+    server.policy("lenient", OWNED, failurePolicy="Ignore")
+    async with governed(server, native_policies="Never"):
         await until(lambda: server.status(POLICIES, "owned").get("native") == "False")
         assert not server.of(NATIVES)
+    async with governed(server, native_policies="Ignore"):
+        await until(lambda: server.status(POLICIES, "lenient").get("native") == "True")
+        assert [held["metadata"]["name"] for held in server.of(NATIVES)] == ["ossa-policy-lenient"]
+        assert server.status(POLICIES, "owned")["native"] == "False"
 
 
 async def test_a_policy_that_cannot_be_judged_by(server: Cluster) -> None:

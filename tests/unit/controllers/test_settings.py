@@ -49,18 +49,22 @@ def test_what_is_said_holds(environment: dict[str, str]) -> None:
     assert settings.metrics_port == 0
     assert settings.params_namespaces == {"ossa-system"}
     assert not settings.excluded_namespaces
-    assert settings.native_policies
+    assert settings.native_policies == "Always"
     governed = settings_from(
         {
             **environment,
             "OSSA_PARAMS_NAMESPACES": '["ossa-system", "governance"]',
             "OSSA_EXCLUDED_NAMESPACES": '["kube-system"]',
-            "OSSA_NATIVE_POLICIES": "false",
+            "OSSA_NATIVE_POLICIES": "Never",
+            "OSSA_BREAK_GLASS_GROUPS": '["firefighters"]',
         }
     )
     assert governed.params_namespaces == {"ossa-system", "governance"}
     assert governed.excluded_namespaces == {"kube-system"}
-    assert not governed.native_policies
+    assert governed.break_glass_groups == {"firefighters"}
+    assert governed.native_policies == "Never"
+    with pytest.raises(BadSetting, match="OSSA_NATIVE_POLICIES: 'no' is none of Always, Ignore, Never"):
+        settings_from({**environment, "OSSA_NATIVE_POLICIES": "no"})
     elsewhere = settings_from({**environment, "OSSA_ARTIFACTS_OPERATOR_URL": "http://127.0.0.1:9"})
     assert (elsewhere.artifacts_operator_url, elsewhere.artifacts_url) == (
         "http://127.0.0.1:9",

@@ -39,13 +39,31 @@ def test_a_policy_and_its_binding(made: Made) -> None:
     ]
     # The API server takes no line breaks in a message.
     (validation,) = spec["validations"]
-    assert (validation["expression"], validation["message"]) == ("object.spec.owner != ''", "name an owner")
+    assert (validation["expression"], validation["message"]) == (
+        "object.spec.owner != ''",
+        "policy 'a-policy': name an owner",
+    )
     assert held.binding["spec"] == {"policyName": "ossa-policy-a-policy", "validationActions": ["Audit"]}
 
 
-@pytest.mark.parametrize(("action", "wanted"), [("Enforce", "Deny"), ("Warn", "Warn"), ("Audit", "Audit")])
-def test_actions(made: Made, action: str, wanted: str) -> None:
-    assert native(made, "object.spec.owner != ''", action=action).binding["spec"]["validationActions"] == [wanted]
+@pytest.mark.parametrize(
+    ("action", "wanted"), [("Enforce", ["Deny", "Audit"]), ("Warn", ["Warn"]), ("Audit", ["Audit"])]
+)
+def test_actions(made: Made, action: str, wanted: list[str]) -> None:
+    assert native(made, "object.spec.owner != ''", action=action).binding["spec"]["validationActions"] == wanted
+
+
+def test_in_an_emergency_nobody_is_refused(made: Made) -> None:
+    def conditions(action: str) -> list[str]:
+        found = native_of(made.policy("has(object.spec.a)", action=action), break_glass=("fire", "b'"))
+        assert isinstance(found, Native)
+        return [
+            held["expression"] for held in found.policy["spec"]["matchConditions"] if held["name"] == "no-emergency"
+        ]
+
+    assert conditions("Audit") == []
+    (held,) = conditions("Enforce")
+    assert 'request.userInfo.groups.exists(g, g in ["b\'", "fire"])' in held
 
 
 def test_what_may_be_no_bool_is_made_one(made: Made) -> None:
@@ -100,7 +118,9 @@ def test_a_message_is_computed_where_it_is_seen_to_be_a_text(made: Made) -> None
         rule = {"expression": "has(object.spec.a)", "message": "m", "messageExpression": text}
         return native(made, rule).policy["spec"]["validations"][0].get("messageExpression")
 
-    assert said("'owner of ' + object.metadata.name") == "'owner of ' + object.metadata.name"
+    assert (
+        said("'owner of ' + object.metadata.name") == "\"policy 'a-policy': \" + ('owner of ' + object.metadata.name)"
+    )
     for other in ("object.metadata.name", "'at ' + string(now)", "'x' + params.a", "'x'.reverse() + 'y'"):
         assert said(other) is None
 
