@@ -9,6 +9,7 @@ from typing import Any
 
 from controllers.cache import Key, ObjectCache
 from controllers.transfers import Transfers
+from ossa.api.agent import CLASSIFICATIONS, Classification
 from ossa.api.artifact import find_references
 from ossa.api.contract import (
     ANNOTATION_AUTHOR,
@@ -60,7 +61,13 @@ def child_view(item: JSONObject) -> ChildView | None:
         lineage=tuple(status.get("lineage") or ()),
         message=status.get("message"),
         locks=identity.locks,
+        judged=identity.judged,
+        classification=_classification(status.get("classification")),
     )
+
+
+def _classification(text: object) -> Classification | None:
+    return next((known for known in CLASSIFICATIONS if known == text), None)
 
 
 def build_child(request: ChildRequest, depth: int, author: str, signer: Signer) -> JSONObject:

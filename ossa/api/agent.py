@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ AgentType = Literal["orchestrator", "worker", "critic", "judge", "trainer", "gov
 Risk = Literal["minimal", "limited", "high"]
 # How far data may go, the least first.
 Classification = Literal["public", "internal", "confidential", "restricted"]
+CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
 # module:function, the module may be dotted.
 HANDLER = r"^[A-Za-z_][\w]*(\.[A-Za-z_][\w]*)*:[A-Za-z_]\w*$"
 Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")]

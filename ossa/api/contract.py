@@ -101,6 +101,9 @@ class TaskIdentity(BaseModel):
     lineage: tuple[str, ...] = Field(
         default=(), description="UIDs of other Executions whose artifacts were taken over: resumed ones, and children."
     )
+    judged: tuple[str, ...] = Field(
+        default=(), exclude_if=lambda held: not held, description="Policies that judged its start, as name@generation."
+    )
     epoch: int = Field(default=0, description="The life of the reconciler that started it: no two share a pod's name.")
 
     @property

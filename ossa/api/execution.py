@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from ossa.api.agent import Classification
 from ossa.api.artifact import ArtifactRef
 from ossa.api.base import Condition, Duration, JSONObject, Model, ObjectName, Resource, StatusModel, Timestamp
 from ossa.api.task import MAX_ITEMS
@@ -14,6 +15,8 @@ from ossa.api.task import MAX_ITEMS
 MAX_LINEAGE = 200
 # Artifacts that the outputs of one Execution's tasks may be spread over.
 MAX_PARTS = 64
+# Denials that a break-glass Execution passed over.
+MAX_OVERRULED = 20
 ExecutionPhase = Literal["Pending", "Running", "Paused", "Retrying", "Completed", "Failed"]
 TaskPhase = Literal["Pending", "Waiting", "Running", "Retrying", "Completed", "Failed", "Skipped"]
 Reason = Literal[
@@ -34,6 +37,7 @@ Reason = Literal[
     "Cancelled",
     "Rejected",
     "Expired",
+    "PolicyDenied",
 ]
 
 
@@ -107,6 +111,8 @@ class AttemptStatus(StatusModel):
     locks: list[str] | None = Field(
         default=None, max_length=8, description="Names of the locks that the running attempt holds."
     )
+    policy: str | None = Field(default=None, description="With reason PolicyDenied: the AgentPolicy that denied it.")
+    policy_version: int | None = Field(default=None, description="The metadata.generation of that policy.")
 
 
 class ItemsStatus(StatusModel):
@@ -141,6 +147,16 @@ class TaskStatus(AttemptStatus):
         default=None,
         description="What the task gave; large fields are references to artifacts. Unset where it is in the archive.",
     )
+    classification: Classification | None = Field(
+        default=None, description="Of a task that runs a workflow: the most confidential data that it gives."
+    )
+    judged_at_start: dict[str, str] | None = Field(
+        default=None,
+        description="Which policies judged starts: by key of status.policies the attempts, or items, as ranges: 1-3.",
+    )
+    judged_at_end: dict[str, str] | None = Field(
+        default=None, description="Which policies judged what was given, likewise."
+    )
 
 
 class ExecutionError(StatusModel):
@@ -152,7 +168,22 @@ class ExecutionError(StatusModel):
     reason: Reason = Field(description="Why, in one word.")
     exit_code: int | None = Field(default=None, description="Exit code of the container `main`.")
     message: str = Field(default="", max_length=2048, description="Why, in words, and what to do next.")
+    policy: str | None = Field(default=None, description="With reason PolicyDenied: the AgentPolicy that denied it.")
+    policy_version: int | None = Field(default=None, description="The metadata.generation of that policy.")
     log_tail: str | None = Field(default=None, max_length=4096, description="The last lines of the pod's log.")
+
+
+class OverruledDenial(StatusModel):
+    """A denial that did not bind, because the Execution has the break-glass annotation."""
+
+    policy: str = Field(description="The AgentPolicy that denied it.")
+    policy_version: int = Field(description="The metadata.generation of that policy.")
+    at: Literal["start", "task", "output"] = Field(
+        description="What was denied: the start of the Execution, of a task, or what a task gave."
+    )
+    task: str | None = Field(default=None, description="The task; unset at the start of the Execution.")
+    message: str = Field(default="", max_length=256, description="Why, in words.")
+    time: Timestamp = Field(description="When.")
 
 
 class ArchivedPart(StatusModel):
@@ -217,6 +248,22 @@ class ExecutionStatus(StatusModel):
         description="UIDs of other Executions whose artifacts it has: the one that it resumes, and children.",
     )
     error: ExecutionError | None = Field(default=None, description="What went wrong first.")
+    classification: Classification | None = Field(
+        default=None, description="The most confidential data that its agents give, where one says so."
+    )
+    policies: dict[str, list[str]] | None = Field(
+        default=None,
+        description="The policies that judged it and its tasks, as name@generation: sets of them, by a short key.",
+    )
+    judged_at_start: list[str] | None = Field(
+        default=None,
+        description="Keys of the sets that judged its start, and each time that it went on after a pause or a retry.",
+    )
+    overruled: list[OverruledDenial] | None = Field(
+        default=None,
+        max_length=MAX_OVERRULED,
+        description="Denials that did not bind, because it has the annotation ossa.dev/break-glass; the first ones.",
+    )
     outputs: JSONObject | None = Field(default=None, description="What the run gave.")
     conditions: list[Condition] = Field(
         default_factory=list,

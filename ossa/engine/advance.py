@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ossa.api.base import JSONObject
 from ossa.api.execution import AttemptStatus, TaskStatus
 from ossa.engine.clock import from_text
 from ossa.engine.graph import Graph
+from ossa.engine.judging import judge_task
 from ossa.engine.observe import adopt_unit, end_groups, is_failing, is_handled, observe
 from ossa.engine.retrying import is_over, pause
-from ossa.engine.revision import CompiledRevision
+from ossa.engine.revision import CompiledRevision, CompiledTask
 from ossa.engine.snapshot import lock_holders
 from ossa.engine.start import (
     Bindings,
@@ -22,6 +23,7 @@ from ossa.engine.start import (
     Unread,
     build_input,
     check_condition,
+    evaluated_input,
     items_of,
     lock_names,
 )
@@ -40,6 +42,8 @@ class _Ready:
     unit: Unit
     start: Start
     locks: tuple[str, ...]
+    values: JSONObject  # item and index, in a forEach
+    judged: tuple[str, ...] = ()
 
 
 def advance(turn: Turn, revision: CompiledRevision, graph: Graph, bindings: Bindings) -> None:
@@ -92,7 +96,12 @@ class Advance:
         ready = list(self._ready(waiting))
         if self._is_over():
             return
-        for one in ready:
+        slots = self._turn.slots
+        chosen = [found for one in ready if (found := self._chosen(one)) is not None]
+        if self._is_over():  # a policy denies one of them
+            self._turn.slots = slots
+            return
+        for one in chosen:
             self._start(one)
 
     def _is_over(self) -> bool:
@@ -251,37 +260,59 @@ class Advance:
             text = f"Executions are nested {MAX_NESTED} deep, and no deeper: does the workflow run itself?"
             self._fail(unit, CannotStart("InvalidInput", text))
             return None
-        return _Ready(unit, held, locks)
+        return _Ready(unit, held, locks, values)
 
     def _fail(self, unit: Unit, failure: CannotStart) -> None:
         self._turn.fail_unit(unit, failure, handled=is_handled(self._revision, unit.task))
 
-    def _start(self, one: _Ready) -> None:
-        turn, compiled = self._turn, self._revision.tasks[one.unit.task]
+    def _chosen(self, one: _Ready) -> _Ready | None:
+        """The unit, with what policies say, where there is room for it; it takes that. One that is denied fails."""
+        compiled = self._revision.tasks[one.unit.task]
         if compiled.spec.approval is not None:
-            turn.ask(one.unit)
-            return
+            return one
+        if not self._has_room(one, compiled):
+            return None
+        ruling = judge_task(self._turn, self._revision, one.unit, lambda: self._whole_input(one))
+        if isinstance(ruling, CannotStart):
+            self._fail(one.unit, ruling)
+            return None
+        if compiled.agent is not None and self._turn.slots is not None:
+            self._turn.slots -= 1
+        self._runs += 1
+        for name in one.locks:
+            self._held[name] = self._held.get(name, 0) + 1
+        return replace(one, judged=ruling.versions)
+
+    def _whole_input(self, one: _Ready) -> JSONObject:
+        if not one.start.large:
+            return one.start.input
+        value = evaluated_input(self._revision.tasks[one.unit.task], self._bindings, self._turn.tasks, **one.values)
+        return one.start.input if isinstance(value, CannotStart) else value
+
+    def _has_room(self, one: _Ready, compiled: CompiledTask) -> bool:
+        turn = self._turn
         if self._limit is not None and self._runs >= self._limit:
-            return
+            return False
         limits = {name: lock.limit for name, lock in zip(one.locks, compiled.spec.locks, strict=True)}
         taken = [name for name in one.locks if self._held.get(name, 0) >= limits[name]]
         if taken:
             turn.wants.update(taken)
             if one.unit.index is None:
                 turn.ledger.set_unit(one.unit, message=f"waiting for the lock {taken[0]!r}")
-            return
-        if compiled.agent is not None and turn.slots is not None:
-            if turn.slots <= 0:
-                turn.starved = True
-                return
-            turn.slots -= 1
-        self._runs += 1
-        for name in one.locks:
-            self._held[name] = self._held.get(name, 0) + 1
-        if compiled.spec.workflow is not None:
-            turn.start_child(one.unit, one.start, one.locks, compiled.spec)
+            return False
+        if compiled.agent is not None and turn.slots is not None and turn.slots <= 0:
+            turn.starved = True
+            return False
+        return True
+
+    def _start(self, one: _Ready) -> None:
+        turn, compiled = self._turn, self._revision.tasks[one.unit.task]
+        if compiled.spec.approval is not None:
+            turn.ask(one.unit)
+        elif compiled.spec.workflow is not None:
+            turn.start_child(one.unit, one.start, one.locks, one.judged, compiled.spec)
         else:
-            turn.start_unit(one.unit, one.start, one.locks)
+            turn.start_unit(one.unit, one.start, one.locks, one.judged)
 
 
 def _fewer(now: int, before: int) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ossa.api.execution import AttemptStatus, ExecutionError
 from ossa.engine.outcome import Failure
+from ossa.engine.rulings import Finding
 from ossa.engine.start import CannotStart
 from ossa.engine.units import Unit
 from ossa.engine.values import shorten
@@ -15,7 +18,9 @@ _MESSAGE = 2048
 
 def error_of_execution(failure: Failure | CannotStart) -> ExecutionError:
     """Of the Execution itself: cancelled, out of time, or its outputs have no values."""
-    return ExecutionError(reason=failure.reason, message=shorten(failure.message, _MESSAGE))
+    return ExecutionError(
+        reason=failure.reason, message=shorten(failure.message, _MESSAGE), **denied_fields(failure.denied_by)
+    )
 
 
 def error_of_unit(failure: Failure | CannotStart, unit: Unit, held: AttemptStatus, log: str | None) -> ExecutionError:
@@ -28,7 +33,13 @@ def error_of_unit(failure: Failure | CannotStart, unit: Unit, held: AttemptStatu
         exit_code=failure.exit_code if isinstance(failure, Failure) else None,
         message=shorten(f"task {str(unit)!r} failed: {failure.message}", _MESSAGE),
         log_tail=_tail(log) if log else None,
+        **denied_fields(failure.denied_by),
     )
+
+
+def denied_fields(by: Finding | None) -> dict[str, Any]:
+    """The fields of a status that name the policy; none where no policy denied it."""
+    return {} if by is None else {"policy": by.policy, "policy_version": by.generation}
 
 
 def _tail(log: str) -> str:

@@ -14,9 +14,11 @@ from ossa.api.execution import MAX_LINEAGE, TaskStatus
 from ossa.api.schema import fill_defaults, violations
 from ossa.engine.advance import advance
 from ossa.engine.asking import judge_approvals
+from ossa.engine.classification import classification_of
 from ossa.engine.clock import duration_text, from_text, parse_duration
 from ossa.engine.decision import Announcement, ChildChange, ChildRequest, Decision, PodRequest
 from ossa.engine.finish import is_held, pause_of, reset_for_retry, settle, stop, stop_if_asked
+from ossa.engine.judging import judge_execution
 from ossa.engine.names import pod_name
 from ossa.engine.observe import MAX_LOST, adopt, observe
 from ossa.engine.retrying import is_over
@@ -128,6 +130,10 @@ def _start(turn: Turn, revision: CompiledRevision) -> None:
     if problem is not None:
         _never_starts(turn, CannotStart("InvalidInput", f"spec.{problem}; make a new Execution with other inputs"))
         return
+    denied = judge_execution(turn, revision, inputs)
+    if denied is not None:
+        _never_starts(turn, denied)
+        return
     others = (source.uid, *source.lineage) if source is not None else ()
     if next(find_references(inputs), None) is not None:
         others = (*others, *turn.snapshot.given_by)
@@ -139,6 +145,7 @@ def _start(turn: Turn, revision: CompiledRevision) -> None:
     turn.set(
         phase="Paused" if suspended else "Running",
         revision=revision.name,
+        classification=classification_of(revision),
         inputs=inputs,
         started_at=turn.now_text,
         message="suspended: set spec.suspend to false to go on" if suspended else None,
@@ -157,6 +164,11 @@ def _taken_over(turn: Turn, name: str) -> TaskStatus:
     if before is None or before.phase != "Completed":
         return TaskStatus()
     text = f"taken over from Execution {turn.snapshot.execution.spec.retry_of}"
+    ended = before.judged_at_end or {}
+    keys = {key: source.policies.get(key) for key in (*(before.judged_at_start or {}), *ended)} if source else {}
+    known = {key: versions for key, versions in keys.items() if versions is not None}
+    if known:
+        turn.set(policies={**(turn.get("policies") or {}), **known})
     return before.model_copy(update={"message": text, "pod": None})
 
 
@@ -169,7 +181,7 @@ def _inputs_problem(schema: JSONObject | None, inputs: JSONObject, *, references
 
 def _cannot_go_on(turn: Turn, failure: CannotStart) -> None:
     error = turn.get("error")
-    stop(turn, tuple(turn.tasks), failure.reason, failure.message)
+    stop(turn, tuple(turn.tasks), failure)
     if error is not None:
         turn.set(error=error)  # what went wrong first
     turn.finish("Failed")
@@ -192,6 +204,8 @@ def _running(turn: Turn, revision: CompiledRevision) -> None:
         turn.waits = False
         observe(turn, revision, bindings)  # what went wrong first is known now: no failure waits for its log
     suspended = is_held(turn, revision)
+    if turn.get("phase") == "Paused" and not suspended and not turn.stopped:
+        _judge_again(turn, revision)
     _pause_or_resume(turn, suspended=suspended)
     if not suspended and not turn.waits and not turn.stopped:
         advance(turn, revision, revision.graph, bindings)
@@ -200,6 +214,15 @@ def _running(turn: Turn, revision: CompiledRevision) -> None:
         settle(turn, revision, bindings)
     if turn.get("phase") in ("Running", "Paused"):
         _message(turn, suspended=suspended)
+
+
+def _judge_again(turn: Turn, revision: CompiledRevision) -> None:
+    """Policies may have changed while it waited: where they deny it now, nothing but `finally` runs."""
+    if turn.snapshot.execution.spec.cancel or turn.all_ended(revision.graph.order):
+        return
+    denied = judge_execution(turn, revision, turn.get("inputs") or {})
+    if denied is not None:
+        stop(turn, revision.graph.order, denied)
 
 
 def _pause_or_resume(turn: Turn, *, suspended: bool) -> None:
@@ -218,14 +241,15 @@ def _retrying(turn: Turn, revision: CompiledRevision) -> None:
     if not spec.cancel and at is not None and not is_over(from_text(at), length, turn.now):
         turn.wake(from_text(at))
         return
-    if not spec.cancel:
+    why = CannotStart("Cancelled", "cancelled between two attempts: spec.cancel is true") if spec.cancel else None
+    why = why or judge_execution(turn, revision, turn.get("inputs") or {})
+    if why is None:
         reset_for_retry(turn, revision)
         turn.set(phase="Paused" if spec.suspend else "Running")
         turn.write_first()
         _running(turn, revision)
         return
-    text = "cancelled between two attempts: spec.cancel is true"
-    stop(turn, revision.graph.order, "Cancelled", text)
+    stop(turn, revision.graph.order, why)
     if revision.final.order:
         turn.set(phase="Running", retry_at=None)
         _running(turn, revision)

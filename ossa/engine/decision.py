@@ -13,6 +13,7 @@ from ossa.api.base import JSONObject
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import ExecutionStatus, Reason
 from ossa.engine.approvals import ApprovalOutcome
+from ossa.engine.rulings import Ruled
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class Decision:
     starved: whether something could start but for the limit of pods.
     wants: locks that something waits for.
     retries: what failed or was lost in this decision and is tried again.
+    rulings: what policies said in this decision.
     """
 
     status: ExecutionStatus
@@ -136,3 +138,4 @@ class Decision:
     starved: bool = False
     wants: frozenset[str] = frozenset()
     retries: tuple[Retry, ...] = ()
+    rulings: tuple[Ruled, ...] = ()

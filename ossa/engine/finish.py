@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ossa.api.execution import Reason, TaskStatus
+from ossa.api.execution import TaskStatus
 from ossa.engine.advance import advance
 from ossa.engine.asking import judge_approvals
 from ossa.engine.byreference import fields_to_move, json_size
 from ossa.engine.clock import duration_text, from_text, to_exact_text
 from ossa.engine.decision import Retry
 from ossa.engine.expressions import EvalError
-from ossa.engine.observe import MAX_LOST, is_failing, is_handled
+from ossa.engine.observe import MAX_LOST, final_scope, is_failing, is_handled
 from ossa.engine.packing import FINAL_OUTPUTS
 from ossa.engine.ranges import parse_ranges
 from ossa.engine.retrying import pause
@@ -21,7 +21,7 @@ from ossa.engine.turn import Turn
 from ossa.engine.values import shorten
 
 # What another attempt of the same Execution cannot mend.
-_HOPELESS = frozenset({"InvalidRevision"})
+_HOPELESS = frozenset({"InvalidRevision", "PolicyDenied"})
 
 
 def stop_if_asked(turn: Turn, revision: CompiledRevision) -> None:
@@ -29,10 +29,10 @@ def stop_if_asked(turn: Turn, revision: CompiledRevision) -> None:
     if turn.stopped or turn.all_ended(revision.graph.order):
         return
     if turn.snapshot.execution.spec.cancel:
-        stop(turn, revision.graph.order, "Cancelled", "cancelled: spec.cancel is true")
+        stop(turn, revision.graph.order, CannotStart("Cancelled", "cancelled: spec.cancel is true"))
     elif revision.timeout is not None and _is_out_of_time(turn, revision.timeout):
         text = f"it ran longer than spec.timeout of its workflow, {duration_text(revision.timeout)}"
-        stop(turn, revision.graph.order, "Timeout", text)
+        stop(turn, revision.graph.order, CannotStart("Timeout", text))
 
 
 def is_held(turn: Turn, revision: CompiledRevision) -> bool:
@@ -54,9 +54,10 @@ def _is_out_of_time(turn: Turn, limit: timedelta) -> bool:
     return False
 
 
-def stop(turn: Turn, names: tuple[str, ...], reason: Reason, message: str) -> None:
+def stop(turn: Turn, names: tuple[str, ...], why: CannotStart) -> None:
     """Ends tasks: what runs has failed, what has not started will not."""
-    turn.set(error=turn.error(CannotStart(reason, message), unit=None))
+    turn.set(error=turn.error(why, unit=None))
+    reason, message = why.reason, why.message
     for name in names:
         phase = turn.tasks[name].phase
         if phase in ("Running", "Retrying", "Waiting"):
@@ -96,13 +97,25 @@ def reset_for_retry(turn: Turn, revision: CompiledRevision) -> None:
 def _anew(task: TaskStatus, revision: CompiledRevision, name: str, round_: int) -> TaskStatus:
     """A failed task as it begins anew. Numbers of attempts go on: a handler takes them for its idempotency key."""
     if task.items is None:
-        return TaskStatus(attempt=task.attempt, earlier=task.attempt)
+        return TaskStatus(
+            attempt=task.attempt,
+            earlier=task.attempt,
+            judged_at_start=task.judged_at_start,
+            judged_at_end=task.judged_at_end,
+        )
     retry = revision.tasks[name].spec.retry
     most = ((retry.max_attempts if retry is not None else 1) + MAX_LOST) * round_
     again = TaskStatus(phase="Retrying", attempt=most, earlier=most)
     active = {str(index): again for index in sorted(parse_ranges(task.items.failed))}
     items = task.items.model_copy(update={"failed": "", "errors": {}, "active": active})
-    return TaskStatus(phase="Running", started_at=task.started_at, items=items)
+    return TaskStatus(
+        phase="Running",
+        started_at=task.started_at,
+        items=items,
+        classification=task.classification,
+        judged_at_start=task.judged_at_start,
+        judged_at_end=task.judged_at_end,
+    )
 
 
 def _main_is_over(turn: Turn, revision: CompiledRevision) -> bool:
@@ -126,11 +139,7 @@ def _main_is_over(turn: Turn, revision: CompiledRevision) -> bool:
 
 def _finally_is_over(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> bool:
     """Starts what can start of `finally`, and whether all of it has ended."""
-    error = turn.get("error")
-    scope = bindings.with_roots(
-        status="Completed" if error is None else "Failed",
-        error=None if error is None else {key: value for key, value in error.to_json().items() if key != "logTail"},
-    )
+    scope = final_scope(turn, bindings)
     advance(turn, revision, revision.final, scope)
     judge_approvals(turn, revision, scope)
     return not turn.waits and turn.all_ended(revision.final.order)

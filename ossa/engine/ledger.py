@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ossa.api.agent import Classification
 from ossa.api.base import JSONObject
 from ossa.api.execution import AttemptStatus, ItemsStatus, Reason, TaskStatus
+from ossa.engine.classification import highest
+from ossa.engine.judgedby import with_number
 from ossa.engine.ranges import format_ranges, parse_ranges
+from ossa.engine.rulings import Finding
 from ossa.engine.states import check_task_transition
 from ossa.engine.units import Unit
 from ossa.engine.values import shorten
@@ -59,7 +63,19 @@ class Ledger:
             exit_code=None,
             message=None,
             locks=list(locks) or None,
+            policy=None,
+            policy_version=None,
         )
+
+    def judged(self, unit: Unit, key: str, attempt: int, *, at_end: bool) -> None:
+        """Records under which key of status.policies the start or the end of an attempt was judged."""
+        held = self.tasks[unit.task]
+        number = attempt if unit.index is None else unit.index
+        field = "judged_at_end" if at_end else "judged_at_start"
+        before = getattr(held, field)
+        after = with_number(before, key, number)
+        if after != before:
+            self._put(unit.task, held.model_copy(update={field: after}))
 
     def put(self, name: str, status: TaskStatus) -> None:
         """Takes a whole status: of a task that begins anew, or is taken over."""
@@ -89,7 +105,16 @@ class Ledger:
             outputs=outputs,
         )
 
-    def fail(self, unit: Unit, reason: Reason, message: str, exit_code: int | None) -> None:
+    def classify(self, name: str, given: Classification) -> None:
+        """Records how confidential the data is that a task gives, besides what is known."""
+        held = self.tasks[name]
+        most = highest((held.classification, given))
+        if most != held.classification:
+            self._put(name, held.model_copy(update={"classification": most}))
+
+    def fail(
+        self, unit: Unit, reason: Reason, message: str, exit_code: int | None, *, denied_by: Finding | None = None
+    ) -> None:
         """Records that a unit has failed for good."""
         failed: dict[str, Any] = {
             "phase": "Failed",
@@ -99,6 +124,8 @@ class Ledger:
             "exit_code": exit_code,
             "locks": None,
             "retry_at": None,
+            "policy": denied_by.policy if denied_by is not None else None,
+            "policy_version": denied_by.generation if denied_by is not None else None,
         }
         if unit.index is None:
             self.set_unit(unit, **failed)
@@ -134,6 +161,8 @@ class Ledger:
             reason=first.reason,
             exit_code=first.exit_code,
             message=shorten(message, MESSAGE_MAX),
+            policy=first.policy,
+            policy_version=first.policy_version,
         )
 
     def stop(self, name: str, reason: Reason, message: str) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ossa.api.artifact import find_references
+from ossa.api.base import JSONObject
 from ossa.api.execution import MAX_LINEAGE
 from ossa.engine.attempt import Attempt
 from ossa.engine.clock import from_text
 from ossa.engine.decision import ChildChange
 from ossa.engine.expressions import EvalError
+from ossa.engine.judging import given_input, judge_output
 from ossa.engine.outcome import ROUNDING, Done, Failure, Lost, Outcome, Waiting, judge
 from ossa.engine.retrying import pause
 from ossa.engine.revision import CompiledRevision, CompiledTask
@@ -118,8 +120,27 @@ def _lose(turn: Turn, unit: Unit, message: str, failed: dict[Unit, Failure]) -> 
 def _outcome(turn: Turn, revision: CompiledRevision, bindings: Bindings, unit: Unit) -> Outcome:
     compiled = revision.tasks[unit.task]
     if compiled.agent is None:
-        return _child_outcome(turn, compiled, unit)
-    return _pod_outcome(turn, compiled, bindings, unit)
+        found = _child_outcome(turn, compiled, unit)
+    else:
+        found = _pod_outcome(turn, compiled, bindings, unit)
+    if not isinstance(found, Done):
+        return found
+
+    def given() -> JSONObject:
+        scope = final_scope(turn, bindings) if unit.task in revision.final.order else bindings
+        value = evaluated_input(compiled, scope, turn.tasks, **_item_values(turn, compiled, bindings, unit))
+        return given_input(turn, unit, {} if isinstance(value, CannotStart) else value)
+
+    return judge_output(turn, revision, unit, found.output, given) or found
+
+
+def final_scope(turn: Turn, bindings: Bindings) -> Bindings:
+    """What the tasks of `finally` have in scope."""
+    error = turn.get("error")
+    return bindings.with_roots(
+        status="Completed" if error is None else "Failed",
+        error=None if error is None else {key: value for key, value in error.to_json().items() if key != "logTail"},
+    )
 
 
 def _pod_outcome(turn: Turn, compiled: CompiledTask, bindings: Bindings, unit: Unit) -> Outcome:
@@ -155,6 +176,7 @@ def _child_outcome(turn: Turn, compiled: CompiledTask, unit: Unit) -> Outcome:
     if child is None:
         return _unseen(turn, "Execution", named, f"the child Execution {named} vanished before its result was known")
     if child.finished and child.succeeded:
+        turn.classify(unit, child.classification)
         others = (child.uid, *child.lineage) if next(find_references(child.outputs), None) is not None else ()
         if not turn.take_over(others):
             text = f"its Execution {named} gives artifacts, and those of at most {MAX_LINEAGE} Executions are kept"

@@ -13,6 +13,7 @@ from ossa.api.execution import Reason
 from ossa.engine.attempt import Attempt
 from ossa.engine.clock import duration_text
 from ossa.engine.outputs import InvalidOutput, task_output
+from ossa.engine.rulings import Finding
 from ossa.engine.snapshot import Outage
 from ossa.engine.values import shorten
 
@@ -72,6 +73,7 @@ class Failure:
     message: str
     exit_code: int | None = None
     has_log: bool = False
+    denied_by: Finding | None = None  # with reason PolicyDenied
 
 
 Outcome = Waiting | Done | Lost | Failure

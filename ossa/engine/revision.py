@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from pydantic import Field
 
@@ -30,6 +31,9 @@ class AgentSnapshot(Model):
     generation: int = Field(description="metadata.generation of the Agent.")
     image: str = Field(description="The image that its pods run.")
     spec: AgentSpec = Field(description="The Agent's spec.")
+    spec_hash: str | None = Field(
+        default=None, description="Hash of the user's own spec; set where a policy's defaults are filled in here."
+    )
 
 
 class Revision(Model):
@@ -39,6 +43,9 @@ class Revision(Model):
     version: str = Field(description="Version of the Workflow.")
     spec: WorkflowSpec = Field(description="The Workflow's spec.")
     agents: dict[str, AgentSnapshot] = Field(description="The agents of its tasks, by name.")
+    spec_hash: str | None = Field(
+        default=None, description="Hash of the user's own spec; set where a policy's defaults are filled in here."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,8 @@ class CompiledRevision:
     tasks: Mapping[str, CompiledTask]
     outputs: Template
     timeout: timedelta | None
+    # What others have worked out of it once, by their own keys.
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def order(self) -> tuple[str, ...]:

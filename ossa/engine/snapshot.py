@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ossa.api.agent import Classification
 from ossa.api.approval import ApprovalDecision, ApprovalState
 from ossa.api.artifact import ArtifactRef
 from ossa.api.base import JSONObject
 from ossa.api.execution import Execution, TaskStatus
 from ossa.engine.revision import CompiledRevision
+from ossa.engine.rulings import NOBODY, Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class PodView:
     round: int = 1  # attempt of the Execution
     lost: int = 0  # how many of the attempts before it were lost
     locks: tuple[str, ...] = ()  # that the attempt holds
+    judged: tuple[str, ...] = ()  # policies that judged its start
 
     @property
     def ended(self) -> bool:
@@ -71,6 +74,8 @@ class ChildView:
     lineage: tuple[str, ...] = ()
     message: str | None = None
     locks: tuple[str, ...] = ()
+    judged: tuple[str, ...] = ()
+    classification: Classification | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ class Source:
     revision: str | None = None
     inputs: JSONObject = field(default_factory=dict)
     tasks: Mapping[str, TaskStatus] = field(default_factory=dict)
+    policies: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,7 @@ class Snapshot:
         Empty where nothing proves that the operator gave it these inputs.
     depth: how many Executions this one is a child of, one of the other.
     unreadable: why a part of its status cannot be read, for good.
+    judge: what policies say.
     """
 
     execution: Execution
@@ -184,3 +191,4 @@ class Snapshot:
     given_by: tuple[str, ...] = ()
     depth: int = 0
     unreadable: str | None = None
+    judge: Judge = NOBODY

@@ -19,6 +19,7 @@ from ossa.engine.byreference import fields_to_move, json_size
 from ossa.engine.decision import LargeField
 from ossa.engine.expressions import EvalError, Template
 from ossa.engine.revision import CompiledRevision, CompiledTask
+from ossa.engine.rulings import Finding
 from ossa.engine.snapshot import ListValue
 from ossa.engine.units import error_of, output_of
 from ossa.engine.values import shorten
@@ -53,6 +54,7 @@ class CannotStart:
 
     reason: Reason
     message: str
+    denied_by: Finding | None = None  # with reason PolicyDenied
 
 
 class Unread(Exception):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
+from ossa.api.agent import Classification
 from ossa.api.artifact import ArtifactRef
 from ossa.api.base import Condition, set_condition
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import MAX_LINEAGE, AttemptStatus, ExecutionError, TaskStatus
 from ossa.api.task import Task
 from ossa.engine.blame import error_of_execution, error_of_unit
+from ossa.engine.classification import highest
 from ossa.engine.clock import duration_text, from_text, to_exact_text, to_text
 from ossa.engine.decision import (
     Announcement,
@@ -23,9 +25,11 @@ from ossa.engine.decision import (
     Verdict,
     ending,
 )
+from ossa.engine.judgedby import with_versions
 from ossa.engine.ledger import Ledger
 from ossa.engine.names import approval_name, pod_name
 from ossa.engine.outcome import Failure, earliest
+from ossa.engine.rulings import Ruled
 from ossa.engine.snapshot import ChildView, PodView, Snapshot
 from ossa.engine.start import CannotStart, Start, Unread
 from ossa.engine.states import TASK_TERMINAL, check_execution_transition
@@ -35,7 +39,7 @@ from ossa.engine.values import shorten
 
 _MESSAGE = 200  # of the column MESSAGE; the whole of it is in status.error
 _EVENT_MESSAGE = 1024
-STOPPED = frozenset({"Cancelled", "Timeout"})
+STOPPED = frozenset({"Cancelled", "Timeout", "PolicyDenied"})
 
 
 class Turn:
@@ -65,6 +69,7 @@ class Turn:
         self.waits = False  # whether a failure waits to be explained by its log
         self.wants: set[str] = set()
         self.retries: list[Retry] = []
+        self.rulings: list[Ruled] = []
         self.set(observed_generation=snapshot.execution.metadata.generation)
 
     # --- the execution --------------------------------------------------------------------------------------
@@ -83,7 +88,7 @@ class Turn:
 
     @property
     def stopped(self) -> bool:
-        """Whether it was cancelled or is out of time: then nothing but `finally` runs."""
+        """Whether it was cancelled, is out of time or may not go on: then nothing but `finally` runs."""
         error: ExecutionError | None = self.get("error")
         return error is not None and error.task is None and error.reason in STOPPED
 
@@ -127,9 +132,9 @@ class Turn:
         """The statuses of the tasks as they are by now."""
         return self.ledger.tasks
 
-    def start_unit(self, unit: Unit, start: Start, locks: tuple[str, ...]) -> None:
-        """Records the next attempt of a unit, and asks for its pod."""
-        identity = self._begin(unit, locks)
+    def start_unit(self, unit: Unit, start: Start, locks: tuple[str, ...], judged: tuple[str, ...]) -> None:
+        """Records the next attempt of a unit, and asks for its pod. judged: versions of policies that let it pass."""
+        identity = self._begin(unit, locks, judged)
         request = PodRequest(
             name=pod_name(identity),
             task=unit.task,
@@ -140,9 +145,11 @@ class Turn:
         )
         self._create.append(request)
 
-    def start_child(self, unit: Unit, start: Start, locks: tuple[str, ...], task: Task) -> None:
+    def start_child(
+        self, unit: Unit, start: Start, locks: tuple[str, ...], judged: tuple[str, ...], task: Task
+    ) -> None:
         """Records the next attempt of a unit, and asks for a child Execution."""
-        identity = self._begin(unit, locks)
+        identity = self._begin(unit, locks, judged)
         request = ChildRequest(
             name=pod_name(identity),
             task=unit.task,
@@ -176,16 +183,34 @@ class Turn:
         """Asks that an Approval say what was decided."""
         self._verdicts.append(verdict)
 
-    def _begin(self, unit: Unit, locks: tuple[str, ...]) -> TaskIdentity:
+    def _begin(self, unit: Unit, locks: tuple[str, ...], judged: tuple[str, ...]) -> TaskIdentity:
         before = self.ledger.unit(unit)
         if unit.index is None and before.phase == "Retrying" and before.retry_at is None:
             text = f"Task {unit.task!r} is started again as attempt {before.attempt + 1}: {before.message}"
             self.announce("Warning", "TaskRestarted", text)
-        identity = self.identity(unit, before, locks)
+        identity = self.identity(unit, before, locks, judged)
         name = pod_name(identity)
         self.started.add(name)
         self.ledger.run(unit, attempt=identity.attempt, pod=name, started_at=self.now_text, locks=locks)
+        self.judged(unit, identity.attempt, judged)
         return identity
+
+    def classify(self, unit: Unit, given: Classification | None) -> None:
+        """A child gives data that is so confidential: its task does, and with it this Execution."""
+        if given is not None:
+            self.ledger.classify(unit.task, given)
+            self.set(classification=highest((self.get("classification"), given)))
+
+    def judged(self, unit: Unit, attempt: int, versions: tuple[str, ...], *, at_end: bool = False) -> None:
+        """Records which versions of policies judged an attempt."""
+        if versions:
+            self.ledger.judged(unit, self.policies_key(versions), attempt, at_end=at_end)
+
+    def policies_key(self, versions: tuple[str, ...]) -> str:
+        """The key of a set of versions, which the status has from then on."""
+        policies, key = with_versions(self.get("policies") or {}, versions)
+        self.set(policies=policies)
+        return key
 
     def adopt(self, unit: Unit, found: PodView | ChildView) -> None:
         """Takes over an attempt that was started before the status that records it was written."""
@@ -193,6 +218,7 @@ class Turn:
         started_at = to_text(found.created_at)
         self.ledger.run(unit, attempt=found.attempt, pod=found.name, started_at=started_at, locks=found.locks)
         self.ledger.set_unit(unit, lost=max(self.ledger.unit(unit).lost, found.lost))
+        self.judged(unit, found.attempt, found.judged)
 
     def retry_unit(self, unit: Unit, failure: Failure, at: datetime) -> None:
         """Records that a failed attempt is followed by another one at a moment."""
@@ -224,7 +250,7 @@ class Turn:
         code = failure.exit_code if isinstance(failure, Failure) else None
         error = self.error(failure, unit=unit)
         pod = self.ledger.unit(unit).pod
-        self.ledger.fail(unit, failure.reason, failure.message, code)
+        self.ledger.fail(unit, failure.reason, failure.message, code, denied_by=failure.denied_by)
         if handled:
             return
         if self.get("error") is None:
@@ -237,8 +263,10 @@ class Turn:
         return all(self.tasks[name].phase in TASK_TERMINAL for name in names)
 
     def ended_count(self) -> int:
-        """How many tasks have ended."""
-        return sum(task.phase in TASK_TERMINAL for task in self.tasks.values())
+        """How many tasks and items have ended."""
+        tasks = self.tasks.values()
+        items = sum(task.items.started - len(task.items.active) for task in tasks if task.items is not None)
+        return items + sum(task.phase in TASK_TERMINAL for task in tasks)
 
     def running(self, names: tuple[str, ...] | None = None) -> int:
         """How many units run, of all tasks or of some."""
@@ -251,8 +279,10 @@ class Turn:
     # --- what else comes of it ------------------------------------------------------------------------------
 
     def announce(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
-        """Adds a Kubernetes Event."""
-        self._events.append(Announcement(kind, reason, shorten(message, _EVENT_MESSAGE)))
+        """Adds a Kubernetes Event; the same words are one."""
+        event = Announcement(kind, reason, shorten(message, _EVENT_MESSAGE))
+        if event not in self._events:
+            self._events.append(event)
 
     def want_log(self, pod: str) -> None:
         """Asks for the log of a pod."""
@@ -310,13 +340,16 @@ class Turn:
             need_values=tuple(self._need_values.values()),
             events=tuple(self._events),
             retries=tuple(self.retries),
+            rulings=tuple(self.rulings),
             wake_at=self._wake_at,
             first=self._first,
             starved=self.starved,
             wants=frozenset(self.wants),
         )
 
-    def identity(self, unit: Unit, before: AttemptStatus, locks: tuple[str, ...]) -> TaskIdentity:
+    def identity(
+        self, unit: Unit, before: AttemptStatus, locks: tuple[str, ...], judged: tuple[str, ...] = ()
+    ) -> TaskIdentity:
         """Names the next attempt of a unit."""
         execution = self.snapshot.execution
         return TaskIdentity(
@@ -331,5 +364,6 @@ class Turn:
             lost=before.lost,
             locks=locks,
             lineage=tuple(self.get("lineage") or ()),
+            judged=judged,
             epoch=self.snapshot.epoch,
         )

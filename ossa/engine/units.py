@@ -66,9 +66,12 @@ def error_of(status: AttemptStatus) -> JSONObject | None:
     """What an expression sees as the error of a task: of the last attempt that failed."""
     if status.reason is None:
         return None
-    return {
+    error: JSONObject = {
         "reason": status.reason,
         "message": status.message or "",
         "exitCode": status.exit_code,
         "attempt": status.attempt,
     }
+    if status.policy is not None:
+        error |= {"policy": status.policy, "policyVersion": status.policy_version}
+    return error

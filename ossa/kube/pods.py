@@ -50,7 +50,7 @@ VOLUME = "ossa-in"
 TOKEN_SECONDS = 3600
 GRACE_SECONDS = 30
 # What of the identity is no part of the contract with a worker.
-OPERATOR_S_OWN = {"lost", "locks", "lineage", "epoch"}
+OPERATOR_S_OWN = {"lost", "locks", "lineage", "judged", "epoch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +248,7 @@ def pod_view(pod: Mapping[str, Any], identity: TaskIdentity) -> PodView:
         round=identity.round,
         lost=identity.lost,
         locks=identity.locks,
+        judged=identity.judged,
     )
 
 

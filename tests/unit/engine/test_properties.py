@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from ossa.api.execution import AttemptStatus, ExecutionStatus
 from ossa.api.workflow import WorkflowSpec
 from ossa.engine.decide import Decision, PodRequest, decide
+from ossa.engine.rulings import NOBODY, Finding, Judge, Ruling, RunCase, TaskCase
 from ossa.engine.snapshot import Outage, PodView, Snapshot, WorkflowView
 from ossa.engine.states import EXECUTION_EDGES, EXECUTION_TERMINAL, TASK_EDGES, TASK_TERMINAL
 from ossa.engine.units import active_units, held_locks
@@ -96,11 +97,48 @@ def workflows(draw: st.DrawFn) -> WorkflowSpec:
     return spec(*draw(st.permutations(tasks)), **more)
 
 
+TASKS = [*(f"t{number}" for number in range(6)), "last"]
+DENIAL = Ruling((Finding("a-policy", 1, "Enforce", "fail", denies=True, message="no"),))
+WARNING = Ruling((Finding("a-policy", 1, "Warn", "fail", message="hm"),))
+
+
+@dataclass(frozen=True)
+class Denier:
+    """A judge that denies by name: the start of tasks, every other item of some, what some gave, or all of it."""
+
+    starts: frozenset[str] = frozenset()
+    items: frozenset[str] = frozenset()
+    outputs: frozenset[str] = frozenset()
+    everything: bool = False
+
+    def denied(self, task: str, index: int | None) -> bool:
+        return task in self.starts or (task in self.items and (index or 0) % 2 == 1)
+
+    def execution(self, _case: RunCase) -> Ruling:
+        return DENIAL if self.everything else WARNING
+
+    def task(self, case: TaskCase) -> Ruling:
+        return DENIAL if self.denied(case.unit.task, case.unit.index) else WARNING
+
+    def output(self, case: TaskCase) -> Ruling:
+        return DENIAL if case.unit.task in self.outputs else WARNING
+
+
+NAMES = st.frozensets(st.sampled_from(TASKS), max_size=2)
+JUDGES = st.one_of(
+    st.just(NOBODY),
+    st.just(NOBODY),
+    st.builds(Denier, starts=NAMES, items=NAMES, outputs=NAMES),
+    st.builds(Denier, everything=st.just(True)),
+)
+
+
 class World(RuleBasedStateMachine):
     """An operator, an API server, and whatever happens."""
 
-    @initialize(workflow=workflows())
-    def begin(self, workflow: WorkflowSpec) -> None:
+    @initialize(workflow=workflows(), judge=JUDGES)
+    def begin(self, workflow: WorkflowSpec, judge: Judge) -> None:
+        self.judge = judge
         self.now = NOW
         self.revision = compiled(workflow, agent(outputSchema=OUTPUT_SCHEMA))
         self.execution = execution()
@@ -151,6 +189,10 @@ class World(RuleBasedStateMachine):
     @rule()
     def somebody_cancels(self) -> None:
         self.steer(cancel=True)
+
+    @rule(judge=JUDGES)
+    def policies_change(self, judge: Judge) -> None:
+        self.judge = judge
 
     @rule()
     def restart(self) -> None:
@@ -280,8 +322,11 @@ class World(RuleBasedStateMachine):
                 assert made >= (1 if held.pod is not None and held.phase == "Running" else 0)
 
     def check_creations(self, decision: Decision) -> None:
+        judge = self.judge if isinstance(self.judge, Denier) else Denier()
         for request in decision.create:
             tasks = decision.status.tasks
+            each = self.revision.tasks[request.task].spec.for_each is not None
+            assert not judge.denied(request.task, request.identity.index if each else None)
             for above in self.revision.graph.needs.get(request.task, ()):
                 spec = self.revision.tasks[above].spec
                 ways = {"Completed"} | ({"Failed"} if spec.continue_on_error else set())
@@ -329,6 +374,7 @@ class World(RuleBasedStateMachine):
             log_tails=dict(self.logs),
             outages=self.outages,
             epoch=self.epoch,
+            judge=self.judge,
         )
 
     def steer(self, **fields: bool) -> None:
@@ -363,6 +409,7 @@ class World(RuleBasedStateMachine):
             round=request.identity.round,
             lost=request.identity.lost,
             locks=request.identity.locks,
+            judged=request.identity.judged,
         )
         self.set_pod(pod)
 

@@ -99,6 +99,7 @@ class Run:
                 round=request.identity.round,
                 lost=request.identity.lost,
                 locks=request.identity.locks,
+                judged=request.identity.judged,
             )
         self.change(pods=pods)
         return self.last
