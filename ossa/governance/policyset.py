@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from ossa.engine.programs import EvalError, Program
 from ossa.engine.values import NotJSONError, plain, shorten
 from ossa.governance.exceptions import excepts
 from ossa.governance.policies import CompiledPolicy, CompiledRule, variables_read
-from ossa.governance.question import Question, applies
+from ossa.governance.question import Plain, Question, applies
 from ossa.governance.verdict import MESSAGE_MOST, Judgement, Outcome, Verdict, Violation
 
 # (namespace, name) of a ConfigMap -> its data
@@ -33,8 +33,14 @@ class PolicySet:
     exceptions: tuple[AgentPolicyException, ...] = ()
     _by_kind: Mapping[JudgedKind, tuple[CompiledPolicy, ...]] = field(init=False, repr=False, compare=False)
     _by_name: Mapping[str, CompiledPolicy] = field(init=False, repr=False, compare=False)
+    _by_namespace: Mapping[str, tuple[AgentPolicyException, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        by_namespace: dict[str, tuple[AgentPolicyException, ...]] = {}
+        for exception in self.exceptions:
+            namespace = exception.metadata.namespace
+            by_namespace[namespace] = (*by_namespace.get(namespace, ()), exception)
+        object.__setattr__(self, "_by_namespace", by_namespace)
         ordered = sorted(self.policies, key=lambda policy: policy.name)
         kinds: tuple[JudgedKind, ...] = ("Agent", "Workflow", "Execution", "Task")
         by_kind = {kind: tuple(p for p in ordered if kind in p.spec.match.kinds) for kind in kinds}
@@ -48,6 +54,27 @@ class PolicySet:
     def named(self, name: str) -> CompiledPolicy | None:
         """The policy of a name; None where there is none."""
         return self._by_name.get(name)
+
+    def exceptions_in(self, namespace: str) -> tuple[AgentPolicyException, ...]:
+        """The exceptions of a namespace."""
+        return self._by_namespace.get(namespace, ())
+
+    def concerned(self, question: Question, now: datetime) -> Iterator[CompiledPolicy]:
+        """Those that are about what is asked, by match, exclude and matchConditions, whether they have rules or not.
+
+        A condition without a value leaves its policy out.
+        """
+        bindings = {key: _json(value) for key, value in question.bindings.items()}
+        for policy in self._by_kind[question.kind]:
+            if policy.problems or not applies(policy.spec, question):
+                continue
+            try:
+                scope = _Scope(policy, {**bindings, "now": now}, self._params_of(policy))
+                met = all(_is_true(program, scope, f"the condition {name!r}") for name, program in policy.conditions)
+            except EvalError:
+                continue
+            if met:
+                yield policy
 
     def judge(self, question: Question, now: datetime, *, only: Iterable[str] | None = None) -> Verdict:
         """What they say; `only` those of these names. `now` is with a time zone."""
@@ -169,6 +196,8 @@ def _deferred(held: Violation) -> Violation:
 
 def _json(value: object) -> object:
     """As the runtime takes it: whole numbers of 64 bits at most. What is too deep for it says so in its place."""
+    if isinstance(value, Plain):
+        return value.value
     try:
         return plain(value)
     except NotJSONError as error:

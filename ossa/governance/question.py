@@ -18,6 +18,13 @@ SubjectKind = Literal["Agent", "Workflow", "Execution"]
 
 
 @dataclass(frozen=True, slots=True)
+class Plain:
+    """A root whose value is as the runtime takes it, so that no judgement has to look through it again."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """An object that an exception may name. uid: empty where it is about to be created."""
 

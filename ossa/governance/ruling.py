@@ -1,0 +1,237 @@
+"""The engine's judge over a set of policies: what it asks them about Executions and attempts of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ossa.api.base import JSONObject, Model
+from ossa.api.contract import ANNOTATION_BREAK_GLASS
+from ossa.api.policy import JudgedKind, Operation
+from ossa.engine.approvals import author_of
+from ossa.engine.clock import from_text
+from ossa.engine.revision import AgentSnapshot, CompiledRevision
+from ossa.engine.rulings import NOTHING_SAID, Finding, Ruling, RunCase, TaskCase
+from ossa.engine.values import plain
+from ossa.governance.history import data_flows, history_of, pods_so_far, reads_of
+from ossa.governance.plan import plan_of
+from ossa.governance.policyset import PolicySet
+from ossa.governance.question import Plain, Question, Subject, applies, request_of, spec_hash
+from ossa.governance.verdict import Judgement, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorkflow:
+    """A Workflow as it stands now. revision: what it has published last. spec_hash: of all of its spec."""
+
+    uid: str
+    revision: str | None
+    spec_hash: str
+
+
+def _unknown() -> LiveWorkflow | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyJudge:
+    """A `Judge` for one Execution.
+
+    namespace: the root `namespaceObject`. workflow: gives the Execution's Workflow where it is there; asked where there
+        are exceptions alone.
+    """
+
+    policies: PolicySet
+    namespace: JSONObject | None = None
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
+    workflow: Callable[[], LiveWorkflow | None] = _unknown
+
+    def execution(self, case: RunCase) -> Ruling:
+        """The question at the start of an Execution."""
+        question = self._question("Execution", "START", case, case.execution.metadata.name)
+        reads = self._reads(question)
+        if reads is None:
+            return NOTHING_SAID
+        roots: dict[str, Callable[[], object]] = {
+            "object": lambda: _object(case),
+            "oldObject": lambda: None,
+            "plan": lambda: Plain(plan_of_revision(case.revision)),
+        }
+        return self._ruling(question, reads, roots, case.now, self._subjects(case, None))
+
+    def task(self, case: TaskCase) -> Ruling:
+        """The question at the start of an attempt. An approval has none: who may approve stands in the plan."""
+        return self._task("START", case)
+
+    def output(self, case: TaskCase) -> Ruling:
+        """The question about what an attempt gave."""
+        return self._task("END", case)
+
+    def _task(self, operation: Operation, case: TaskCase) -> Ruling:
+        run, revision = case.run, case.run.revision
+        question = self._question("Task", operation, run, f"{run.execution.metadata.name}/{case.unit}")
+        reads = self._reads(question)
+        if reads is None:
+            return NOTHING_SAID
+        name = case.unit.task
+        roots: dict[str, Callable[[], object]] = {
+            "plan": lambda: Plain(plan_of_revision(revision)),
+            "execution": lambda: _execution(run),
+            "task": lambda: Plain(_task_view(case)),
+            "agent": lambda: Plain(_entry(revision, name)["agent"]),
+            "input": case.input,
+            "history": lambda: Plain(history_of(run.tasks, revision, name, data_flows(revision))),
+        }
+        if operation == "END":
+            roots["output"] = lambda: case.output
+        return self._ruling(question, reads, roots, run.now, self._subjects(run, case.task.agent))
+
+    def _question(self, kind: JudgedKind, operation: Operation, case: RunCase, name: str) -> Question:
+        held = case.execution.metadata
+        return Question(
+            kind=kind,
+            operation=operation,
+            namespace=held.namespace,
+            name=name,
+            labels=held.labels,
+            namespace_labels=self.namespace_labels,
+            user=author_of(held.annotations),
+        )
+
+    def _reads(self, question: Question) -> frozenset[str] | None:
+        """The roots that the policies read that are about it; None where none is."""
+        held = [p for p in self.policies.of(question.kind) if p.judges and applies(p.spec, question)]
+        return frozenset().union(*(policy.reads for policy in held)) if held else None
+
+    def _ruling(
+        self,
+        question: Question,
+        reads: frozenset[str],
+        roots: Mapping[str, Callable[[], object]],
+        now: datetime,
+        subjects: tuple[Subject, ...],
+    ) -> Ruling:
+        bindings = {root: make() for root, make in roots.items() if root in reads}
+        if "request" in reads:
+            bindings["request"] = request_of(question)
+        if "namespaceObject" in reads:
+            bindings["namespaceObject"] = self.namespace
+        asked = Question(
+            kind=question.kind,
+            operation=question.operation,
+            namespace=question.namespace,
+            name=question.name,
+            labels=question.labels,
+            namespace_labels=question.namespace_labels,
+            user=question.user,
+            bindings=bindings,
+            subjects=subjects,
+        )
+        return ruling_of(self.policies.judge(asked, now))
+
+    def _subjects(self, case: RunCase, agent: AgentSnapshot | None) -> tuple[Subject, ...]:
+        """What an exception may name; of these only what one does name, since hashes cost."""
+        held, revision = case.execution.metadata, case.revision
+        namespace = held.namespace
+        named = {(e.spec.target.kind, e.spec.target.name) for e in self.policies.exceptions_in(namespace)}
+        found: list[Subject] = []
+        if ("Execution", held.name) in named:
+            found.append(Subject("Execution", namespace, held.name, held.uid, spec_hash(case.execution.spec)))
+        if ("Workflow", revision.revision.workflow) in named:
+            found += self._workflows(namespace, revision)
+        if agent is not None and ("Agent", agent.name) in named:
+            digest = agent.spec_hash or _hash_of(revision, f"agent {agent.name}", agent.spec)
+            found.append(Subject("Agent", namespace, agent.name, agent.uid, digest))
+        return tuple(found)
+
+    def _workflows(self, namespace: str, revision: CompiledRevision) -> list[Subject]:
+        """The Workflow, by the spec that the revision was made of; that has no triggers, which start and do not run."""
+        live, made = self.workflow(), revision.revision
+        if live is None:
+            return []
+        digests = {made.spec_hash or _hash_of(revision, "workflow", made.spec)}
+        if live.revision == revision.name:
+            digests.add(live.spec_hash)
+        return [Subject("Workflow", namespace, made.workflow, live.uid, digest) for digest in sorted(digests)]
+
+
+def _hash_of(revision: CompiledRevision, what: str, spec: Model) -> str:
+    """The hash of a spec in a revision, made once."""
+    key = f"hash of {what}"
+    held = revision.memo.get(key)
+    if not isinstance(held, str):
+        held = revision.memo[key] = spec_hash(spec)
+    return held
+
+
+def ruling_of(verdict: Verdict) -> Ruling:
+    """A verdict in the engine's words."""
+    return Ruling(tuple(map(_finding, verdict.judged))) if verdict.judged else NOTHING_SAID
+
+
+def _finding(held: Judgement) -> Finding:
+    return Finding(
+        policy=held.policy,
+        generation=held.generation,
+        action=held.action,
+        outcome=held.outcome,
+        denies=held.refuses,
+        message=held.message if held.violations else "",
+        exception=held.exception,
+    )
+
+
+def plan_of_revision(revision: CompiledRevision) -> JSONObject:
+    """The plan with the frozen agents, as the runtime takes it; made once a revision, and not to be changed."""
+    held: JSONObject | None = revision.memo.get("plan")
+    if held is None:
+        agents = {name: (agent.spec, agent.image) for name, agent in revision.revision.agents.items()}
+        made = plan_of(revision.revision.workflow, revision.revision.spec, agents)
+        held = revision.memo["plan"] = {key: plain(value) for key, value in made.items()}
+    return held
+
+
+def _entry(revision: CompiledRevision, name: str) -> JSONObject:
+    """A task's entry in plan.tasks."""
+    held: Mapping[str, JSONObject] | None = revision.memo.get("entries")
+    if held is None:
+        held = revision.memo["entries"] = {task["name"]: task for task in plan_of_revision(revision)["tasks"]}
+    return held[name]
+
+
+def _task_view(case: TaskCase) -> JSONObject:
+    revision, name = case.run.revision, case.unit.task
+    more = {"attempt": case.attempt, "index": case.unit.index or 0, "reads": sorted(reads_of(revision, name))}
+    return {**_entry(revision, name), **more}
+
+
+def _execution(case: RunCase) -> JSONObject:
+    held = case.execution.metadata
+    started = from_text(case.started_at) if case.started_at else case.now
+    return {
+        "name": held.name,
+        "namespace": held.namespace,
+        "uid": held.uid,
+        "author": author_of(held.annotations),
+        "labels": dict(held.labels),
+        "inputs": case.inputs,
+        "attempt": case.attempt,
+        "seconds": max(0, int((case.now - started).total_seconds())),
+        "pods": pods_so_far(case.tasks, case.revision),
+        "retryOf": case.execution.spec.retry_of or "",
+        "breakGlass": ANNOTATION_BREAK_GLASS in held.annotations,
+    }
+
+
+def _object(case: RunCase) -> JSONObject:
+    """The Execution as the API server has it, without what the operator writes."""
+    held: dict[str, Any] = case.execution.metadata.model_dump(by_alias=True, exclude_none=True)
+    spec: Model = case.execution.spec
+    return {
+        "apiVersion": case.execution.api_version,
+        "kind": case.execution.kind,
+        "metadata": held,
+        "spec": spec.to_json(),
+    }
