@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ossa.engine.decide import Decision, decide
 from ossa.engine.decision import Retry
+from ossa.engine.rulings import Finding, Ruled
 from ossa.engine.snapshot import Snapshot
 
 
@@ -15,12 +16,21 @@ def _unobserved(_what: object) -> None:
     """Nobody asks."""
 
 
+def _unobserved_ruling(_ruled: Ruled, _finding: Finding) -> None:
+    """Nobody asks."""
+
+
 class Decider:
-    """`took` is told how many seconds a decision took, `retried` of each attempt that another one follows."""
+    """Tells of what is decided.
+
+    took: how many seconds a decision took. retried: each attempt that another one follows. ruled: what each policy
+    said.
+    """
 
     def __init__(self) -> None:
         self.took: Callable[[float], None] = _unobserved
         self.retried: Callable[[Retry], None] = _unobserved
+        self.ruled: Callable[[Ruled, Finding], None] = _unobserved_ruling
 
     def decide(self, snapshot: Snapshot, now: datetime) -> Decision:
         """What to do about an Execution now. The same may be decided again where it cannot be carried out."""

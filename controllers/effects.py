@@ -19,6 +19,7 @@ from controllers.children import Children
 from controllers.cleaning import Cleaner
 from controllers.creation import PodCreator
 from controllers.deciding import Decider
+from controllers.judges import tell
 from controllers.limits import Limits
 from controllers.statuses import Statuses
 from controllers.working import Working
@@ -78,6 +79,7 @@ class Effects:
         elif decision.status is not before:
             self.statuses.postpone(held, decision.status)
         self.decider.keeps(decision)
+        tell(held.execution, decision, self.decider.ruled)
         # Kept until they are said: where the write below meets a conflict they are not decided again.
         held.events += decision.events
         unsure = await self._create(held, snapshot, decision)

@@ -20,6 +20,7 @@ from controllers.creation import PodCreator
 from controllers.deciding import Decider
 from controllers.effects import Effects
 from controllers.gather import Gatherer
+from controllers.judges import nobody
 from controllers.limits import Limits
 from controllers.loop import Loop
 from controllers.namespaces import Namespaces
@@ -31,9 +32,10 @@ from controllers.transfers import Transfers
 from controllers.values import PAUSE, Values
 from controllers.working import Working
 from ossa.api.contract import GROUP, VERSION
-from ossa.api.execution import ExecutionStatus
+from ossa.api.execution import Execution, ExecutionStatus
 from ossa.engine.batches import KEPT_PODS
 from ossa.engine.decide import Decision
+from ossa.engine.rulings import Judge
 from ossa.engine.snapshot import Snapshot
 from ossa.kube.client import ApiClient
 from ossa.kube.podstore import PodStore
@@ -61,6 +63,7 @@ class ExecutionController:
         gone: Callable[[JSONObject], None],
         artifacts: ArtifactClient,
         epoch: int,
+        judge_of: Callable[[Execution], Judge] = nobody,
     ) -> None:
         self._cache = cache
         self._gone = gone
@@ -103,6 +106,7 @@ class ExecutionController:
             archive=self._archive,
             values=self._values,
             epoch=epoch,
+            judge_of=judge_of,
         )
         self._effects = Effects(
             api=api,

@@ -21,6 +21,7 @@ from ossa.api.artifact import ArtifactRef
 from ossa.api.contract import MAIN_CONTAINER
 from ossa.api.execution import Execution
 from ossa.engine.decision import Decision
+from ossa.engine.rulings import Judge
 from ossa.engine.snapshot import Snapshot, Source, WorkflowView
 from ossa.engine.states import EXECUTION_TERMINAL
 from ossa.kube import paths
@@ -52,6 +53,7 @@ class Gatherer:
     archive: Archive
     values: Values
     epoch: int
+    judge_of: Callable[[Execution], Judge]
 
     async def snapshot(self, held: Working) -> Snapshot:
         """Everything that is known of an execution and of the world around it."""
@@ -82,6 +84,7 @@ class Gatherer:
             given_by=given_by(held.execution, self.signer) if status.phase == "Pending" else (),
             depth=held.depth,
             unreadable=held.unreadable,
+            judge=self.judge_of(held.execution),
         )
 
     async def with_more(self, snapshot: Snapshot, decision: Decision) -> Snapshot:
@@ -142,6 +145,7 @@ class Gatherer:
             revision=status.revision,
             inputs=status.inputs or {},
             tasks=status.tasks,
+            policies=status.policies or {},
         )
 
     def _issued(self, namespace: str, uid: str) -> Callable[[ArtifactRef, str], bool]:

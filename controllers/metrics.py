@@ -13,11 +13,13 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from controllers.deciding import Decider
+from controllers.judges import outcome_of
 from controllers.limits import Limits
 from controllers.loop import Loop
 from controllers.scan import Scanner
 from ossa.api.execution import ExecutionStatus
 from ossa.engine.decision import Retry
+from ossa.engine.rulings import Finding, Ruled
 from ossa.engine.states import EXECUTION_TERMINAL
 from ossa.engine.units import active_units
 
@@ -118,6 +120,14 @@ class Metrics:
             "ossa_policy_scan_duration_seconds", "Time in which policies judged what is there.", _SCAN, "scope"
         )
         self._scanned = self._counter("ossa_policy_scanned_objects", "Objects that policies looked at in scans.")
+        self._verdicts = self._counter(
+            "ossa_policy_verdicts",
+            "What policies said while Executions ran; at: start of an Execution, task, output.",
+            "policy",
+            "action",
+            "outcome",
+            "at",
+        )
         self._retries = self._counter(
             "ossa_retries", "Failed or lost attempts that another one follows.", "scope", "reason"
         )
@@ -138,6 +148,7 @@ class Metrics:
         """Shows what is decided."""
         decider.took = self._decisions.observe
         decider.retried = self._retried
+        decider.ruled = self._ruled
 
     def follow_scan(self, scanner: Scanner) -> None:
         """Shows what policies find of what is there."""
@@ -165,6 +176,9 @@ class Metrics:
 
     def _retried(self, retry: Retry) -> None:
         self._retries.labels(retry.scope, retry.reason).inc()
+
+    def _ruled(self, ruled: Ruled, finding: Finding) -> None:
+        self._verdicts.labels(finding.policy, finding.action, outcome_of(ruled, finding), ruled.at).inc()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

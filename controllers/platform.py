@@ -14,6 +14,7 @@ from controllers.cache import Key, ObjectCache, both
 from controllers.collector import RevisionCollector
 from controllers.executions import ExecutionController
 from controllers.governance import Governance
+from controllers.judges import Defaults, Judges
 from controllers.metrics import Metrics
 from controllers.policycache import PolicyCache
 from controllers.resync import Followed, learn, resync
@@ -58,6 +59,7 @@ class Platform:
             revisions=revisions,
             namespaces=self.agents.namespaces,
             gone=self.collector.execution_gone,
+            judge_of=Judges(self.policies, workflows).of,
         )
         self.workflows = WorkflowController(
             self._api,
@@ -68,6 +70,7 @@ class Platform:
             collector=self.collector,
             triggers=triggers,
             changed=self.executions.workflow_changed,
+            defaults=Defaults(self.policies),
         )
         self.governance = Governance(
             self._api,
@@ -76,6 +79,7 @@ class Platform:
             scanner=self.scanner,
             objects={"Agent": agents, "Workflow": workflows, "Execution": executions},
         )
+        self.policies.on_change(self.workflows.policies_changed)
         self._followed = (
             Followed("agents", agents, self.agents.seen),
             Followed("workflows", workflows, self.workflows.seen),
@@ -119,6 +123,8 @@ class Platform:
             group.create_task(list_and_watch(self._api, paths.core("namespaces"), {}, self.agents.namespaces))
             group.create_task(resync(self._api, self._followed))
             group.create_task(self.agents.loop.run(2))
+            # Nothing is decided before all policies are known: an empty set would let everything pass.
+            await self.policies.synced()
             group.create_task(self.workflows.loop.run(2))
             group.create_task(self.collector.loop.run(1))
             group.create_task(self.executions.loop.run(self._settings.workers))

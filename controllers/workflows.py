@@ -14,6 +14,7 @@ from controllers.agents import image_of
 from controllers.announce import announce
 from controllers.cache import Key, ObjectCache, key_of
 from controllers.collector import RevisionCollector
+from controllers.judges import Defaults
 from controllers.loop import Loop
 from controllers.revisions import Revisions
 from controllers.settings import Settings
@@ -195,6 +196,7 @@ class WorkflowController:
         collector: RevisionCollector,
         triggers: Triggers,
         changed: Callable[[Key], None],
+        defaults: Defaults | None = None,
     ) -> None:
         self._api = api
         self._settings = settings
@@ -204,6 +206,7 @@ class WorkflowController:
         self._collector = collector
         self._triggers = triggers
         self._changed = changed
+        self._defaults = defaults
         self.loop: Loop[Key] = Loop("Workflow", self.reconcile)
 
     def register(self, registry: kopf.OperatorRegistry) -> None:
@@ -229,6 +232,12 @@ class WorkflowController:
             if any(task.get("agent") == agent.name for task in tasks):
                 self.loop.queue.add(key_of(item))
 
+    def policies_changed(self) -> None:
+        """Queues all workflows where policies may fill in something else now."""
+        if self._defaults is not None and self._defaults.changed():
+            for item in self._cache.all():
+                self.loop.queue.add(key_of(item))
+
     async def reconcile(self, key: Key) -> None:
         """Examines a workflow, publishes its revision and writes what was found."""
         item = self._cache.get(key)
@@ -239,7 +248,8 @@ class WorkflowController:
         # A workflow that is a Draft again goes on with its last revision, unless its author withheld it.
         revision = None if finding.withheld else old
         if finding.revision is not None:
-            revision = await self._revisions.publish(item, finding.revision)
+            made = finding.revision if self._defaults is None else self._defaults.fill(item, finding.revision)
+            revision = await self._revisions.publish(item, made)
         turn = await self._triggers.turn(item, finding.standing)
         if turn.look_again is not None:
             self.loop.queue.add_after(key, turn.look_again)
