@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from ossa.engine.rulings import NOTHING_SAID, Finding, Ruling, RunCase, TaskCase
 from ossa.engine.values import plain
 from ossa.governance.history import data_flows, history_of, pods_so_far, reads_of
 from ossa.governance.plan import plan_of
+from ossa.governance.policies import CompiledPolicy
 from ossa.governance.policyset import PolicySet
 from ossa.governance.question import Plain, Question, Subject, applies, request_of, spec_hash
 from ossa.governance.verdict import Judgement, Verdict
@@ -35,6 +36,18 @@ def _unknown() -> LiveWorkflow | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Concerned:
+    """Policies that are about something: their names, and the roots that they read."""
+
+    names: frozenset[str]
+    reads: frozenset[str]
+
+    @classmethod
+    def of(cls, held: Sequence[CompiledPolicy]) -> _Concerned:
+        return cls(frozenset(p.name for p in held), frozenset().union(*(p.reads for p in held)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyJudge:
     """A `Judge` for one Execution.
@@ -47,19 +60,21 @@ class PolicyJudge:
     namespace: JSONObject | None = None
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
     workflow: Callable[[], LiveWorkflow | None] = _unknown
+    # Which policies are about it hangs on the Execution alone: found once for all of its tasks.
+    _concerned: dict[tuple[JudgedKind, Operation], _Concerned | None] = field(default_factory=dict, repr=False)
 
     def execution(self, case: RunCase) -> Ruling:
         """The question at the start of an Execution."""
-        question = self._question("Execution", "START", case, case.execution.metadata.name)
-        reads = self._reads(question)
-        if reads is None:
+        concerned = self._about(case, "Execution", "START")
+        if concerned is None:
             return NOTHING_SAID
         roots: dict[str, Callable[[], object]] = {
             "object": lambda: _object(case),
             "oldObject": lambda: None,
             "plan": lambda: Plain(plan_of_revision(case.revision)),
         }
-        return self._ruling(question, reads, roots, case.now, self._subjects(case, None))
+        question = self._question("Execution", "START", case, case.execution.metadata.name)
+        return self._ruling(question, concerned, roots, case.now, self._subjects(case, None))
 
     def task(self, case: TaskCase) -> Ruling:
         """The question at the start of an attempt. An approval has none: who may approve stands in the plan."""
@@ -71,9 +86,8 @@ class PolicyJudge:
 
     def _task(self, operation: Operation, case: TaskCase) -> Ruling:
         run, revision = case.run, case.run.revision
-        question = self._question("Task", operation, run, f"{run.execution.metadata.name}/{case.unit}")
-        reads = self._reads(question)
-        if reads is None:
+        concerned = self._about(run, "Task", operation)
+        if concerned is None:
             return NOTHING_SAID
         name = case.unit.task
         roots: dict[str, Callable[[], object]] = {
@@ -86,7 +100,8 @@ class PolicyJudge:
         }
         if operation == "END":
             roots["output"] = lambda: case.output
-        return self._ruling(question, reads, roots, run.now, self._subjects(run, case.task.agent))
+        question = self._question("Task", operation, run, f"{run.execution.metadata.name}/{case.unit}")
+        return self._ruling(question, concerned, roots, run.now, self._subjects(run, case.task.agent))
 
     def _question(self, kind: JudgedKind, operation: Operation, case: RunCase, name: str) -> Question:
         held = case.execution.metadata
@@ -100,36 +115,31 @@ class PolicyJudge:
             user=author_of(held.annotations),
         )
 
-    def _reads(self, question: Question) -> frozenset[str] | None:
-        """The roots that the policies read that are about it; None where none is."""
-        held = [p for p in self.policies.of(question.kind) if p.judges and applies(p.spec, question)]
-        return frozenset().union(*(policy.reads for policy in held)) if held else None
+    def _about(self, case: RunCase, kind: JudgedKind, operation: Operation) -> _Concerned | None:
+        """The policies that are about it; None where none is."""
+        key = (kind, operation)
+        if key not in self._concerned:
+            question = self._question(kind, operation, case, "")
+            held = [p for p in self.policies.of(kind) if p.judges and applies(p.spec, question)]
+            self._concerned[key] = _Concerned.of(held) if held else None
+        return self._concerned[key]
 
     def _ruling(
         self,
         question: Question,
-        reads: frozenset[str],
+        concerned: _Concerned,
         roots: Mapping[str, Callable[[], object]],
         now: datetime,
         subjects: tuple[Subject, ...],
     ) -> Ruling:
+        reads = concerned.reads
         bindings = {root: make() for root, make in roots.items() if root in reads}
         if "request" in reads:
             bindings["request"] = request_of(question)
         if "namespaceObject" in reads:
             bindings["namespaceObject"] = self.namespace
-        asked = Question(
-            kind=question.kind,
-            operation=question.operation,
-            namespace=question.namespace,
-            name=question.name,
-            labels=question.labels,
-            namespace_labels=question.namespace_labels,
-            user=question.user,
-            bindings=bindings,
-            subjects=subjects,
-        )
-        return ruling_of(self.policies.judge(asked, now))
+        asked = replace(question, bindings=bindings, subjects=subjects)
+        return ruling_of(self.policies.judge(asked, now, only=concerned.names))
 
     def _subjects(self, case: RunCase, agent: AgentSnapshot | None) -> tuple[Subject, ...]:
         """What an exception may name; of these only what one does name, since hashes cost."""
