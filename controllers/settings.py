@@ -42,7 +42,6 @@ class Settings:
     max_pods: int = 0  # worker pods that may run at once; 0: no limit
     liveness: str = "http://0.0.0.0:8081/healthz"
     metrics_port: int = 9090
-    params_namespaces: frozenset[str] = frozenset()  # where the params of policies may lie
 
 
 def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -74,7 +73,6 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
         liveness=environment.get("OSSA_LIVENESS", "http://0.0.0.0:8081/healthz"),
         max_pods=int(_seconds(environment, "OSSA_MAX_PODS", 0)),
         metrics_port=int(_seconds(environment, "OSSA_METRICS_PORT", 9090)),
-        params_namespaces=frozenset(environment.get("OSSA_PARAMS_NAMESPACES", "").replace(",", " ").split()),
     )
 
 
