@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ MAX_LINEAGE = 200
 MAX_PARTS = 64
 # Denials that a break-glass Execution passed over.
 MAX_OVERRULED = 20
+# Versions of policies in one set, and sets that judged starts of one Execution.
+MAX_VERSIONS, MAX_STARTS = 1000, 32
 ExecutionPhase = Literal["Pending", "Running", "Paused", "Retrying", "Completed", "Failed"]
 TaskPhase = Literal["Pending", "Waiting", "Running", "Retrying", "Completed", "Failed", "Skipped"]
 Reason = Literal[
@@ -251,12 +253,13 @@ class ExecutionStatus(StatusModel):
     classification: Classification | None = Field(
         default=None, description="The most confidential data that its agents give, where one says so."
     )
-    policies: dict[str, list[str]] | None = Field(
+    policies: dict[str, Annotated[list[str], Field(max_length=MAX_VERSIONS)]] | None = Field(
         default=None,
         description="The policies that judged it and its tasks, as name@generation: sets of them, by a short key.",
     )
     judged_at_start: list[str] | None = Field(
         default=None,
+        max_length=MAX_STARTS,
         description="Keys of the sets that judged its start, and each time that it went on after a pause or a retry.",
     )
     overruled: list[OverruledDenial] | None = Field(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ossa.api.artifact import is_reference
 from ossa.api.base import JSONObject
 from ossa.api.contract import ANNOTATION_BREAK_GLASS
-from ossa.api.execution import MAX_OVERRULED, OverruledDenial
+from ossa.api.execution import MAX_OVERRULED, MAX_STARTS, OverruledDenial
 from ossa.engine.outcome import Failure
 from ossa.engine.revision import CompiledRevision
 from ossa.engine.rulings import NOBODY, NOTHING_SAID, Finding, Point, Ruled, Ruling, RunCase, TaskCase
@@ -20,8 +20,6 @@ from ossa.engine.turn import Turn
 from ossa.engine.units import Unit
 from ossa.engine.values import shorten
 
-# Keys of the record of an Execution's own starts.
-_STARTS_MOST = 32
 _OVERRULED_MESSAGE = 256
 
 
@@ -34,7 +32,7 @@ def judge_execution(turn: Turn, revision: CompiledRevision, inputs: JSONObject) 
     if ruling.versions:
         key, before = turn.policies_key(ruling.versions), turn.get("judged_at_start") or []
         if before[-1:] != [key]:
-            turn.set(judged_at_start=[*before, key][-_STARTS_MOST:])
+            turn.set(judged_at_start=[*before, key][-MAX_STARTS:])
     denials = _binding(turn, "start", None, ruling)
     return CannotStart("PolicyDenied", _text(denials), denials[0]) if denials else None
 
