@@ -18,6 +18,7 @@ from ossa.engine.approvals import author_of
 from ossa.engine.decision import Decision
 from ossa.engine.revision import Revision
 from ossa.engine.rulings import NOBODY, Finding, Judge, Ruled
+from ossa.governance.assessment import Assessment, assessment_of
 from ossa.governance.defaults import defaults_for, with_defaults
 from ossa.governance.plan import plan_of
 from ossa.governance.policies import CompiledPolicy
@@ -50,11 +51,12 @@ def nobody(_execution: Execution) -> Judge:
 
 
 class Judges:
-    """Makes them. `workflows` are asked for exceptions alone, which may be from a policy for a Workflow."""
+    """Makes them. `workflows` are asked for exceptions alone, `agents` for how they are assessed now."""
 
-    def __init__(self, policies: Policies, workflows: ObjectCache) -> None:
+    def __init__(self, policies: Policies, workflows: ObjectCache, agents: ObjectCache) -> None:
         self._policies = policies
         self._workflows = workflows
+        self._agents = agents
         self._live_known: OrderedDict[Key, tuple[str, LiveWorkflow]] = OrderedDict()  # with their resourceVersions
 
     def of(self, execution: Execution) -> Judge:
@@ -68,7 +70,12 @@ class Judges:
             namespace=self._policies.namespace(namespace),
             namespace_labels=self._policies.namespace_labels(namespace),
             workflow=partial(self._live, Key(namespace, execution.spec.workflow)),
+            assessments=partial(self._assessment, namespace),
         )
+
+    def _assessment(self, namespace: str, agent: str) -> Assessment | None:
+        item = self._agents.get(Key(namespace, agent))
+        return assessment_of(item.get("spec") or {}) if item is not None else None
 
     def _live(self, key: Key) -> LiveWorkflow | None:
         item = self._workflows.get(key)

@@ -112,10 +112,9 @@ def _binding(turn: Turn, at: Point, unit: Unit | None, ruling: Ruling) -> tuple[
         return ()
     denials = ruling.denials
     overruled = bool(denials) and ANNOTATION_BREAK_GLASS in turn.snapshot.execution.metadata.annotations
-    ruled = Ruled(at, unit, ruling, overruled)
-    if ruled in turn.rulings:  # asked for a second time in one turn
+    if (at, unit) in turn.rulings:  # asked for a second time in one turn
         return () if overruled else denials
-    turn.rulings.append(ruled)
+    turn.rulings[at, unit] = Ruled(at, unit, ruling, overruled)
     where = _where(at, unit)
     if denials and not overruled:
         turn.announce("Warning", "PolicyDenied", f"{where}: {_text(denials)}")

@@ -29,7 +29,7 @@ from ossa.engine.judgedby import with_versions
 from ossa.engine.ledger import Ledger
 from ossa.engine.names import approval_name, pod_name
 from ossa.engine.outcome import Failure, earliest
-from ossa.engine.rulings import Ruled
+from ossa.engine.rulings import Point, Ruled
 from ossa.engine.snapshot import ChildView, PodView, Snapshot
 from ossa.engine.start import CannotStart, Start, Unread
 from ossa.engine.states import TASK_TERMINAL, check_execution_transition
@@ -57,7 +57,7 @@ class Turn:
         self._approvals: list[ApprovalRequest] = []
         self._change: list[ChildChange] = []
         self._verdicts: list[Verdict] = []
-        self._events: list[Announcement] = []
+        self._events: dict[Announcement, None] = {}  # in order; the same words are one
         self._need_logs: list[str] = []
         self._need_values: dict[str, ArtifactRef] = {}
         self._wake_at: datetime | None = None
@@ -69,7 +69,7 @@ class Turn:
         self.waits = False  # whether a failure waits to be explained by its log
         self.wants: set[str] = set()
         self.retries: list[Retry] = []
-        self.rulings: list[Ruled] = []
+        self.rulings: dict[tuple[Point, Unit | None], Ruled] = {}
         self.set(observed_generation=snapshot.execution.metadata.generation)
 
     # --- the execution --------------------------------------------------------------------------------------
@@ -280,9 +280,7 @@ class Turn:
 
     def announce(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         """Adds a Kubernetes Event; the same words are one."""
-        event = Announcement(kind, reason, shorten(message, _EVENT_MESSAGE))
-        if event not in self._events:
-            self._events.append(event)
+        self._events[Announcement(kind, reason, shorten(message, _EVENT_MESSAGE))] = None
 
     def want_log(self, pod: str) -> None:
         """Asks for the log of a pod."""
@@ -340,7 +338,7 @@ class Turn:
             need_values=tuple(self._need_values.values()),
             events=tuple(self._events),
             retries=tuple(self.retries),
-            rulings=tuple(self.rulings),
+            rulings=tuple(self.rulings.values()),
             wake_at=self._wake_at,
             first=self._first,
             starved=self.starved,

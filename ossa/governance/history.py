@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ossa.api.agent import AgentSpec
 from ossa.api.base import JSONObject
 from ossa.api.execution import TaskStatus
 from ossa.engine.revision import CompiledRevision, CompiledTask
@@ -30,27 +31,39 @@ def data_flows(revision: CompiledRevision) -> Flows:
 
 
 def history_of(
-    tasks: Mapping[str, TaskStatus], revision: CompiledRevision, name: str, flows: Flows
+    tasks: Mapping[str, TaskStatus], revision: CompiledRevision, name: str, agents: Mapping[str, AgentSpec]
 ) -> list[JSONObject]:
-    """One entry for each other task that runs, waits to be tried again, or has ended with an attempt."""
+    """One entry for each other task that runs, waits to be tried again, or has ended with an attempt.
+
+    agents: the specs by which they are told of.
+    """
+    flows = data_flows(revision)[name]
     return [
-        _entry(revision, revision.tasks[other], status, flows_here=other in flows[name])
+        _entry(revision, revision.tasks[other], status, agents, flows_here=other in flows)
         for other, status in tasks.items()
         if other != name and other in revision.tasks and status.phase not in ("Pending", "Skipped")
     ]
 
 
-def _entry(revision: CompiledRevision, task: CompiledTask, status: TaskStatus, *, flows_here: bool) -> JSONObject:
+def _entry(
+    revision: CompiledRevision,
+    task: CompiledTask,
+    status: TaskStatus,
+    agents: Mapping[str, AgentSpec],
+    *,
+    flows_here: bool,
+) -> JSONObject:
     spec, agent = task.spec, task.agent
-    data = agent.spec.data if agent is not None else None
+    held = agents[agent.name] if agent is not None else None
+    data = held.data if held is not None else None
     return {
         "task": spec.name,
         "group": "finally" if spec.name in revision.final.order else "tasks",
         "type": "agent" if agent is not None else "workflow" if spec.workflow is not None else "approval",
         "agent": agent.name if agent is not None else "",
-        "agentType": agent.spec.type if agent is not None else "",
-        "risk": (agent.spec.risk or "") if agent is not None else "",
-        "owner": agent.spec.owner if agent is not None else "",
+        "agentType": held.type if held is not None else "",
+        "risk": (held.risk or "") if held is not None else "",
+        "owner": held.owner if held is not None else "",
         "image": agent.image if agent is not None else "",
         "classification": ((data.classification if data is not None else status.classification) or ""),
         "workflow": spec.workflow or "",

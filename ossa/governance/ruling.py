@@ -14,9 +14,8 @@ from ossa.engine.approvals import author_of
 from ossa.engine.clock import from_text
 from ossa.engine.revision import AgentSnapshot, CompiledRevision
 from ossa.engine.rulings import NOTHING_SAID, Finding, Ruling, RunCase, TaskCase
-from ossa.engine.values import plain
-from ossa.governance.history import data_flows, history_of, pods_so_far, reads_of
-from ossa.governance.plan import plan_of
+from ossa.governance.assessment import Assessment, Assessments, RevisionView, view_of
+from ossa.governance.history import history_of, pods_so_far, reads_of
 from ossa.governance.policies import CompiledPolicy
 from ossa.governance.policyset import PolicySet
 from ossa.governance.question import Plain, Question, Subject, applies, request_of, spec_hash
@@ -33,6 +32,10 @@ class LiveWorkflow:
 
 
 def _unknown() -> LiveWorkflow | None:
+    return None
+
+
+def _unassessed(_agent: str) -> Assessment | None:
     return None
 
 
@@ -53,13 +56,15 @@ class PolicyJudge:
     """A `Judge` for one Execution.
 
     namespace: the root `namespaceObject`. workflow: gives the Execution's Workflow where it is there; asked where there
-        are exceptions alone.
+        are exceptions alone. assessments: of the Agents as they stand now.
     """
 
     policies: PolicySet
     namespace: JSONObject | None = None
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
     workflow: Callable[[], LiveWorkflow | None] = _unknown
+    assessments: Assessments = _unassessed
+    _views: dict[str, RevisionView] = field(default_factory=dict, repr=False)
     # Which policies are about it hangs on the Execution alone: found once for all of its tasks.
     _concerned: dict[tuple[JudgedKind, Operation], _Concerned | None] = field(default_factory=dict, repr=False)
 
@@ -71,7 +76,7 @@ class PolicyJudge:
         roots: dict[str, Callable[[], object]] = {
             "object": lambda: _object(case),
             "oldObject": lambda: None,
-            "plan": lambda: Plain(plan_of_revision(case.revision)),
+            "plan": lambda: Plain(self._view(case.revision).plan),
         }
         question = self._question("Execution", "START", case, case.execution.metadata.name)
         return self._ruling(question, concerned, roots, case.now, self._subjects(case, None))
@@ -91,17 +96,22 @@ class PolicyJudge:
             return NOTHING_SAID
         name = case.unit.task
         roots: dict[str, Callable[[], object]] = {
-            "plan": lambda: Plain(plan_of_revision(revision)),
+            "plan": lambda: Plain(self._view(revision).plan),
             "execution": lambda: _execution(run),
-            "task": lambda: Plain(_task_view(case)),
-            "agent": lambda: Plain(_entry(revision, name)["agent"]),
+            "task": lambda: Plain(_task_view(case, self._view(revision).entries[name])),
+            "agent": lambda: Plain(self._view(revision).entries[name]["agent"]),
             "input": case.input,
-            "history": lambda: Plain(history_of(run.tasks, revision, name, data_flows(revision))),
+            "history": lambda: Plain(history_of(run.tasks, revision, name, self._view(revision).agents)),
         }
         if operation == "END":
             roots["output"] = lambda: case.output
         question = self._question("Task", operation, run, f"{run.execution.metadata.name}/{case.unit}")
         return self._ruling(question, concerned, roots, run.now, self._subjects(run, case.task.agent))
+
+    def _view(self, revision: CompiledRevision) -> RevisionView:
+        if revision.name not in self._views:
+            self._views[revision.name] = view_of(revision, self.assessments)
+        return self._views[revision.name]
 
     def _question(self, kind: JudgedKind, operation: Operation, case: RunCase, name: str) -> Question:
         held = case.execution.metadata
@@ -193,28 +203,9 @@ def _finding(held: Judgement) -> Finding:
     )
 
 
-def plan_of_revision(revision: CompiledRevision) -> JSONObject:
-    """The plan with the frozen agents, as the runtime takes it; made once a revision, and not to be changed."""
-    held: JSONObject | None = revision.memo.get("plan")
-    if held is None:
-        agents = {name: (agent.spec, agent.image) for name, agent in revision.revision.agents.items()}
-        made = plan_of(revision.revision.workflow, revision.revision.spec, agents)
-        held = revision.memo["plan"] = {key: plain(value) for key, value in made.items()}
-    return held
-
-
-def _entry(revision: CompiledRevision, name: str) -> JSONObject:
-    """A task's entry in plan.tasks."""
-    held: Mapping[str, JSONObject] | None = revision.memo.get("entries")
-    if held is None:
-        held = revision.memo["entries"] = {task["name"]: task for task in plan_of_revision(revision)["tasks"]}
-    return held[name]
-
-
-def _task_view(case: TaskCase) -> JSONObject:
-    revision, name = case.run.revision, case.unit.task
-    more = {"attempt": case.attempt, "index": case.unit.index or 0, "reads": sorted(reads_of(revision, name))}
-    return {**_entry(revision, name), **more}
+def _task_view(case: TaskCase, entry: JSONObject) -> JSONObject:
+    reads = sorted(reads_of(case.run.revision, case.unit.task))
+    return {**entry, "attempt": case.attempt, "index": case.unit.index or 0, "reads": reads}
 
 
 def _execution(case: RunCase) -> JSONObject:

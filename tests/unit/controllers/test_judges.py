@@ -68,7 +68,7 @@ async def until_failed(cluster: Cluster, dead: asyncio.Event | None = None) -> N
 @pytest.mark.parametrize("after", [False, True], ids=["before it is sent", "after it took effect"])
 @pytest.mark.parametrize("at", range(0, 9))
 async def test_a_denied_task_has_no_pod_whenever_the_reconciler_dies(at: int, after: bool) -> None:
-    cluster, judges = Cluster(), Judges(Known(policy()), ObjectCache())
+    cluster, judges = Cluster(), Judges(Known(policy()), ObjectCache(), ObjectCache())
     async with cluster.served() as config:
         async with ApiClient(config) as api:
             await cluster.prepare(api)
@@ -98,7 +98,9 @@ async def test_what_policies_say_is_counted_and_logged(caplog: pytest.LogCapture
     async with cluster.served() as config:
         async with ApiClient(config) as api:
             await cluster.prepare(api)
-        async with reconciler(config, metrics=metrics, judge_of=Judges(Known(policy()), ObjectCache()).of):
+        async with reconciler(
+            config, metrics=metrics, judge_of=Judges(Known(policy()), ObjectCache(), ObjectCache()).of
+        ):
             await until_failed(cluster)
     labels = {"policy": "no-last", "action": "Enforce", "at": "task"}
     counted = metrics.registry.get_sample_value
@@ -120,7 +122,7 @@ async def test_what_policies_say_is_counted_and_logged(caplog: pytest.LogCapture
 
 def test_without_policies_about_executions_there_is_no_judge() -> None:
     known = Known(policy(match={"kinds": ["Agent"]}, rules=[{"expression": "true"}]))
-    judges = Judges(known, ObjectCache())
+    judges = Judges(known, ObjectCache(), ObjectCache())
     assert judges.of(execution()) is NOBODY
     known.held = policy_set(policy())
     assert judges.of(execution()) is not NOBODY

@@ -17,6 +17,7 @@ from ossa.api.policyexception import AgentPolicyException
 from ossa.engine.clock import to_text
 from ossa.engine.revision import AgentSnapshot, CompiledRevision, Revision, compile_revision
 from ossa.engine.snapshot import ChildView
+from ossa.governance.assessment import Assessment
 from ossa.governance.defaults import with_defaults
 from ossa.governance.policies import CompiledPolicy
 from ossa.governance.policyset import PolicySet
@@ -256,9 +257,10 @@ def test_a_plan_is_made_once_a_revision(made: Made) -> None:
     revision = compiled(spec({"name": "a"}, {"name": "b"}))
     rule = made.policy("plan.tasks.size() == 2", match=TASK)
     run_under(revision, rule).step()
-    plan = revision.memo["plan"]
+    before = dict(revision.memo)
     run_under(revision, rule).step()
-    assert revision.memo["plan"] is plan
+    assert before
+    assert all(revision.memo[key] is value for key, value in before.items())
 
 
 # --- exceptions ---
@@ -371,3 +373,28 @@ def test_what_a_nested_workflow_gives_is_as_confidential_as_it_says(made: Made) 
     run.change(children={child.name: view})
     assert run.step().create == ()
     assert (run.status.classification, run.phases()) == ("restricted", {"sub": "Completed", "read": "Failed"})
+
+
+def test_an_agent_that_is_found_riskier_while_it_runs(made: Made) -> None:
+    """It is frozen, and its assessment is not."""
+    revision = compiled(spec({"name": "a"}, {"name": "b", "dependsOn": ["a"]}, finally_=[{"name": "last"}]))
+    run = run_under(revision, made.policy("agent.risk != 'high'", match=TASK))
+    judge = run.snapshot.judge
+    assert isinstance(judge, PolicyJudge)
+    assert [request.task for request in run.step().create] == ["a"]
+    run.change(judge=PolicyJudge(policies=judge.policies, assessments=lambda _: Assessment(risk="high")))
+    assert run.succeed("a").create == ()
+    assert run.phases() == {"a": "Completed", "b": "Failed", "last": "Failed"}
+
+
+def test_the_plan_has_the_assessments_of_now(made: Made) -> None:
+    rule = made.policy("plan.tasks.all(t, t.agent.risk != 'high' || t.approvedBefore)", match=EXECUTION)
+    for assessed, phase in ((None, "Running"), (Assessment("limited"), "Running"), (Assessment("high"), "Failed")):
+        run = run_under(compiled(spec({"name": "a"})), rule)
+        run.change(judge=PolicyJudge(policies=PolicySet((rule,)), assessments=partial(_assessed, assessed)))
+        run.step()
+        assert run.phase() == phase
+
+
+def _assessed(held: Assessment | None, _agent: str) -> Assessment | None:
+    return held
