@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -380,3 +382,24 @@ def test_what_judged_a_start_is_known_after_a_crash_though_policies_have_changed
     task, known = run.status.tasks["b"], run.status.policies or {}
     assert (task.phase, run.status.tasks["a"].phase) == ("Running", "Completed")
     assert [known[key] for key in task.judged_at_start or {}] == [["no-b@3"]]
+
+
+# --- size and cost ---
+
+
+def test_ten_thousand_items_are_recorded_in_little_room() -> None:
+    """Also where each is judged, warned about, and retried once in a while; and no turn takes long."""
+    warns = Ruling((finding(denies=False, action="Warn"), replace(finding(policy="b", denies=False), outcome="pass")))
+    each = {"forEach": {"range": {"count": 10_000}, "parallelism": 1000}}
+    run = judged_run(Rules(tasks=lambda _: warns, outputs=lambda _: PASSED), {"name": "a", **each})
+    began = time.monotonic()
+    for _ in range(11):
+        run.step()
+        ended = {"phase": "Succeeded", "exit_code": 0, "message": "{}"}
+        run.change(pods={name: replace(pod, **ended) for name, pod in run.snapshot.pods.items() if not pod.ended})
+    assert time.monotonic() - began < 60
+    task = run.status.tasks["a"]
+    assert (run.phase(), task.phase) == ("Completed", "Completed")
+    assert list((task.judged_at_start or {}).values()) == ["0-9999"]
+    assert list((task.judged_at_end or {}).values()) == ["0-9999"]
+    assert len(json.dumps(run.status.policies)) < 200
