@@ -20,7 +20,7 @@ from controllers.mirror import Mirror, full_name
 from ossa.api.base import JSONObject, Metadata
 from ossa.api.policy import AgentPolicy
 from ossa.api.policyexception import AgentPolicyException
-from ossa.governance.policies import CompiledPolicy, InvalidPolicyError, broken_policy, compile_policy
+from ossa.governance.policies import CompiledPolicy, InvalidPolicyError, broken_policy, compile_policy, params_problems
 from ossa.governance.policyset import PolicySet
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
@@ -30,17 +30,6 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R", AgentPolicy, AgentPolicyException)
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-
-
-def params_problems(policy: AgentPolicy, namespaces: Iterable[str]) -> list[str]:
-    """What is wrong with where a policy's params lie. `namespaces`: where the operator may read ConfigMaps."""
-    wanted, allowed = policy.spec.params, sorted(namespaces)
-    if wanted is None or wanted.namespace in allowed:
-        return []
-    return [
-        f"spec.params.namespace: the operator reads no ConfigMaps in {wanted.namespace!r}; put it into one of "
-        f"{', '.join(allowed) or 'none'}, or name the namespace in the chart's value governance.paramsNamespaces"
-    ]
 
 
 class PolicyCache:

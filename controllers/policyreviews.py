@@ -10,15 +10,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from controllers.authors import annotations_of
-from controllers.policycache import PolicyCache, params_problems
+from controllers.policycache import PolicyCache
 from controllers.rights import may, without
 from ossa.api.contract import ANNOTATION_SPEC_CHANGED_BY
-from ossa.api.policy import AgentPolicy, AgentPolicySpec
-from ossa.api.policyexception import AgentPolicyException, AgentPolicyExceptionSpec
-from ossa.api.validation import InvalidSpecError, parse_spec
+from ossa.api.policyexception import AgentPolicyException
 from ossa.engine.clock import from_text, to_text
 from ossa.governance.exceptions import problem_of
-from ossa.governance.policies import CompiledPolicy, InvalidPolicyError, compile_policy
+from ossa.governance.policies import CompiledPolicy
+from ossa.governance.review import exception_problems, policy_problems
 from ossa.kube.client import ApiClient
 
 Object = Mapping[str, Any]
@@ -32,29 +31,11 @@ class Refusal:
     forbidden: str | None = None
 
 
-def policy_problems(body: Object, params_namespaces: Collection[str]) -> list[str]:
-    """What is wrong with an AgentPolicy, each with its field, and an expression's with its position."""
-    try:
-        parse_spec(AgentPolicySpec, body.get("spec") or {})
-        policy = AgentPolicy.model_validate(dict(body))
-        problems = params_problems(policy, params_namespaces)
-        compile_policy(policy)
-    except InvalidSpecError as error:
-        return error.problems
-    except InvalidPolicyError as error:
-        return [*error.problems, *problems]
-    return problems
-
-
-def exception_problems(
+def standing_problems(
     exception: AgentPolicyException, policy: CompiledPolicy | None, now: datetime, *, author: str
 ) -> list[str]:
-    """What is wrong with a new exception. A policy that is not there is no problem: it may come later."""
-    try:
-        expires = from_text(exception.spec.expires_at)
-    except ValueError:
-        return [f"spec.expiresAt: {exception.spec.expires_at!r} is no time such as 2026-12-31T00:00:00Z"]
-    if expires <= now:
+    """Why a new exception would not hold. A policy that is not there is no problem: it may come later."""
+    if from_text(exception.spec.expires_at) <= now:
         return [f"spec.expiresAt: {exception.spec.expires_at} is over; name a time to come"]
     if policy is None:
         return []
@@ -94,11 +75,10 @@ class PolicyReviews:
             return None
         if old is not None and (body.get("confirmations") or {}) == (old.get("confirmations") or {}):
             return None  # its spec never changes: the API server sees to that
+        if problems := exception_problems(body):
+            return Refusal(problems=tuple(problems))
         try:
-            parse_spec(AgentPolicyExceptionSpec, body.get("spec") or {})
             exception = AgentPolicyException.model_validate(dict(body))
-        except InvalidSpecError as error:
-            return Refusal(problems=tuple(error.problems))
         except ValidationError as error:
             return Refusal(problems=(f"confirmations: {error.errors()[0]['msg']}",))
         wanted = exception.spec.policy
@@ -108,7 +88,7 @@ class PolicyReviews:
             return None
         policy = next((held for held in self.policies.current().policies if held.name == wanted), None)
         author = annotations_of(body).get(ANNOTATION_SPEC_CHANGED_BY, "")
-        problems = exception_problems(exception, policy, datetime.now(UTC), author=author)
+        problems = standing_problems(exception, policy, datetime.now(UTC), author=author)
         return Refusal(problems=tuple(problems)) if problems else None
 
 

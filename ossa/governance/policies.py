@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ossa.api.base import Timestamp
@@ -207,3 +207,14 @@ def variables_read(program: Program, known: Sequence[str]) -> frozenset[str]:
     if any(len(path) == 1 for path in paths):
         return frozenset(known)
     return frozenset(str(path[1]) for path in paths)
+
+
+def params_problems(policy: AgentPolicy, namespaces: Iterable[str]) -> list[str]:
+    """What is wrong with where a policy's params lie. `namespaces`: where the operator may read ConfigMaps."""
+    wanted, allowed = policy.spec.params, sorted(namespaces)
+    if wanted is None or wanted.namespace in allowed:
+        return []
+    return [
+        f"spec.params.namespace: the operator reads no ConfigMaps in {wanted.namespace!r}; put it into one of "
+        f"{', '.join(allowed) or 'none'}, or name the namespace in the chart's value governance.paramsNamespaces"
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -22,7 +22,7 @@ from ossa.api.validation import (
 from ossa.api.workflow import WorkflowSpec
 from ossa.engine.checks import workflow_problems
 from ossa.engine.clock import from_text
-from ossa.governance.policies import InvalidPolicyError, compile_policy
+from ossa.governance.policies import InvalidPolicyError, compile_policy, params_problems
 
 Object = Mapping[str, Any]
 
@@ -76,16 +76,24 @@ def review(kind: str, body: Object, old: Object | None, *, by_operator: bool = F
         return error.problems
 
 
-def policy_problems(body: Object) -> list[str]:
-    """What is wrong with an AgentPolicy: its shape, and its expressions with their positions."""
+def policy_problems(body: Object, params_namespaces: Collection[str] | None = None) -> list[str]:
+    """What is wrong with an AgentPolicy: its shape, its expressions with their positions, where its params lie.
+
+    params_namespaces: where the operator may read ConfigMaps; None where nobody knows.
+    """
     try:
         spec = parse_spec(AgentPolicySpec, body.get("spec") or {})
-        compile_policy(AgentPolicy.model_validate({**body, "spec": spec}))
-    except (InvalidSpecError, InvalidPolicyError) as error:
+        policy = AgentPolicy.model_validate({**body, "spec": spec})
+    except InvalidSpecError as error:
         return error.problems
     except ValidationError as error:  # of the metadata: the API server's own to refuse
         return [f"{'.'.join(str(part) for part in held['loc'])}: {held['msg']}" for held in error.errors()]
-    return []
+    problems = [] if params_namespaces is None else params_problems(policy, params_namespaces)
+    try:
+        compile_policy(policy)
+    except InvalidPolicyError as error:
+        return [*error.problems, *problems]
+    return problems
 
 
 def exception_problems(body: Object) -> list[str]:

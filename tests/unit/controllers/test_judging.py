@@ -8,8 +8,8 @@ import pytest
 
 from controllers.denials import MESSAGE_MOST, clean, event_of
 from controllers.judging import SHOWN_DENIALS, denial_of
-from controllers.policyreviews import policy_problems
 from controllers.questions import Request, scope_of
+from ossa.governance.review import policy_problems
 from ossa.governance.verdict import Judgement, Violation
 from tests.unit.controllers.reviews import GOOD, body
 
