@@ -22,6 +22,7 @@ COMPONENT = "ossa-admission"
 # Events of what has no namespace stand in this one.
 EVENTS_NAMESPACE = "default"
 MESSAGE_MOST = 1024  # the API server's bound
+LOGGED_MOST = 4096
 # Whoever is refused a thousand times fills the log, and not etcd: Events at once, and a second after that.
 BURST, RATE = 50, 5.0
 
@@ -52,7 +53,7 @@ class Denials:
                 "namespace": request.namespace,
                 "object": request.name,
                 "user": request.user,
-                "why": judgement.message,
+                "why": shorten(judgement.message, LOGGED_MOST),
                 "dryRun": request.dry_run,
             },
         )

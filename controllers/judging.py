@@ -23,6 +23,7 @@ from ossa.governance.policyset import PolicySet
 from ossa.governance.verdict import Judgement, Verdict
 
 SHOWN_DENIALS = 10
+DENIAL_MOST = 2048  # characters of each
 SHOWN_WARNINGS = 10
 WARNING_MOST = 400  # characters; the API server cuts what is 4 KiB in all
 
@@ -125,7 +126,7 @@ def _is_asked(policy: CompiledPolicy, scope: Scope) -> bool:
 
 def denial_of(denials: tuple[Judgement, ...]) -> str | None:
     """The one text of a refusal; None where there is none. Each policy that refuses is named, up to a number."""
-    said = [clean(held.message) for held in denials[:SHOWN_DENIALS]]
+    said = [shorten(clean(held.message), DENIAL_MOST) for held in denials[:SHOWN_DENIALS]]
     if not said:
         return None
     if len(denials) == 1:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import logging
 import os
 import signal
@@ -172,6 +173,9 @@ class Process:
         watching = [asyncio.create_task(part) for part in parts]
         known = asyncio.create_task(self._synced())
         await asyncio.wait([known, *watching], return_when=asyncio.FIRST_COMPLETED)
+        # What has been made so far lives as long as the process: the collector need not walk over it amid the reviews.
+        gc.collect()
+        gc.freeze()
         # When kopf ends it takes each task of the loop for its own: it would wait for ours, and raise what they raise.
         ended, before = asyncio.Event(), asyncio.all_tasks()
         tasks = await self._spawned(ended)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from controllers.denials import MESSAGE_MOST, clean, event_of
-from controllers.judging import SHOWN_DENIALS, denial_of
+from controllers.judging import DENIAL_MOST, SHOWN_DENIALS, denial_of
 from controllers.questions import Request, scope_of
 from ossa.governance.review import policy_problems
 from ossa.governance.verdict import Judgement, Violation
@@ -57,6 +57,7 @@ def test_each_policy_that_refuses_is_named_up_to_a_number() -> None:
     assert denial_of((denial("a"), denial("b"))) == (
         "2 policies refuse it:\n- policy 'a': it is bad\n- policy 'b': it is bad"
     )
+    assert len(denial_of((denial("a", "x" * 10_000),)) or "") == DENIAL_MOST
     many = tuple(denial(f"p{number}") for number in range(SHOWN_DENIALS + 2))
     said = denial_of(many) or ""
     assert said.startswith(f"{len(many)} policies refuse it:\n")
