@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import kopf
+from aiohttp import web
 
 from controllers import admission, authors
 from controllers.admissionmetrics import AdmissionMetrics
@@ -43,6 +44,8 @@ from ossa.logs import log_to
 logger = logging.getLogger("ossa.admission")
 
 OPERATIONS = ("CREATE", "UPDATE")
+# kopf's code for an exception of a handler that is no refusal.
+UNFORESEEN = 500
 # The kind of the reviews that come to a path.
 PATHS = {**admission.PATHS, **{authors.PREFIX + kind: kind for kind in authors.KINDS}}
 KIND_NAMES = {kind.plural: kind.name for kind in crds.KINDS}
@@ -109,7 +112,15 @@ class Answers:
             logger.error("refused: %s", reason)
             return _refusal(review, f"{reason}; correct the webhook configuration ossa-admission")
         began = time.perf_counter()
-        answer = cast(dict[str, Any], await fn(cast(Any, review), webhook=cast(Any, path)))
+        try:
+            answer = cast(dict[str, Any], await fn(cast(Any, review), webhook=cast(Any, path)))
+        except RecursionError:
+            if path.startswith(authors.PREFIX):
+                raise  # whose entries let pass what they cannot read
+            return _refusal(review, "the object is nested too deep; make it flatter", code=admission.UNPROCESSABLE)
+        if (answer["response"].get("status") or {}).get("code") == UNFORESEEN:
+            # Not our word about the object: the API server does what the entry's failurePolicy says.
+            raise web.HTTPInternalServerError(text="the OSSA webhook failed; its log says why")
         if not path.startswith(authors.PREFIX):
             self._metrics.reviewed(
                 KIND_NAMES[PATHS[path]],
@@ -120,14 +131,14 @@ class Answers:
         return answer
 
 
-def _refusal(review: dict[str, Any], message: str) -> dict[str, Any]:
+def _refusal(review: dict[str, Any], message: str, *, code: int = UNFORESEEN) -> dict[str, Any]:
     return {
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
         "response": {
             "uid": (review.get("request") or {}).get("uid", ""),
             "allowed": False,
-            "status": {"code": 500, "message": message},
+            "status": {"code": code, "message": message},
         },
     }
 

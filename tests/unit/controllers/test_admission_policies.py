@@ -282,6 +282,18 @@ async def test_large_objects_are_judged(tmp_path: Path) -> None:
         assert refused["status"]["message"] == "policy 'p': it is bad"
 
 
+async def test_what_is_nested_too_deep_is_refused(tmp_path: Path) -> None:
+    """By the webhook that refuses where it fails, and in words: nobody gets past a policy so."""
+    async with governed(tmp_path, policy("p")) as (_, process):
+        deep: dict[str, Any] = {}
+        for _ in range(700):
+            deep = {"a": deep}
+        item = {**labelled("executions"), "spec": {"workflow": "w", "inputs": deep}}
+        refused = await answer(process, "executions", creates("executions", item))
+        assert (refused["allowed"], refused["status"]["code"]) == (False, 422)
+        assert refused["status"]["message"] == "the object is nested too deep; make it flatter"
+
+
 async def test_governing(tmp_path: Path) -> None:
     async with governed(tmp_path) as (cluster, process):
         cluster.rights = {("gov", "govern", "x")}

@@ -61,6 +61,21 @@ async def a_renewed_certificate_is_served_without_a_gap(process: Process, certif
     raise AssertionError("the old certificate is still served")
 
 
+async def connections_are_handed_over(process: Process) -> None:
+    """One that ends still answers for a while, and closes each connection after its answer."""
+    context = ssl.create_default_context(cafile=str(process.ca))
+    url = f"https://127.0.0.1:{process.ports.webhook}/agents"
+    review = admission_review("agents", GOOD["agents"])
+    async with aiohttp.ClientSession() as session:
+        for _ in range(100):
+            async with session.post(url, json=review, ssl=context) as answer:
+                assert (await answer.json())["response"]["allowed"] is True
+                if answer.headers.get("Connection") == "close":
+                    return
+            await asyncio.sleep(0.02)
+    raise AssertionError("connections are kept though the process ends")
+
+
 async def test_the_process(certificate: tuple[Path, Path], tmp_path: Path) -> None:
     """One process for many claims, because it takes seconds to start."""
     cluster = Cluster()
@@ -143,6 +158,7 @@ async def test_the_process(certificate: tuple[Path, Path], tmp_path: Path) -> No
 
         # It ends when it is told to, and says what it says as JSON.
         process.child.send_signal(signal.SIGTERM)
+        await connections_are_handed_over(process)
         assert await asyncio.to_thread(process.child.wait, 20) == 0
         lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
         assert any(
