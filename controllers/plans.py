@@ -103,9 +103,14 @@ def _agent_spec(raw: bytes) -> AgentSpec:
     return AgentSpec.model_validate(orjson.loads(raw))
 
 
-def _spec(item: JSONObject) -> bytes:
-    return orjson.dumps(item.get("spec") or {})
+def _spec(item: JSONObject) -> bytes | None:
+    """None where it is nested deeper than any that makes sense: it is as if it were not there."""
+    try:
+        return orjson.dumps(item.get("spec") or {})
+    except orjson.JSONEncodeError:
+        return None
 
 
-def _uid_and_spec(item: JSONObject) -> tuple[str, bytes]:
-    return item["metadata"]["uid"], _spec(item)
+def _uid_and_spec(item: JSONObject) -> tuple[str, bytes] | None:
+    raw = _spec(item)
+    return None if raw is None else (item["metadata"]["uid"], raw)

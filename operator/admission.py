@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import kopf
+import orjson
 from aiohttp import web
 
 from controllers import admission, authors
@@ -112,6 +113,7 @@ class Answers:
             logger.error("refused: %s", reason)
             return _refusal(review, f"{reason}; correct the webhook configuration ossa-admission")
         began = time.perf_counter()
+        lighten(review["request"], as_text=path.startswith(authors.PREFIX))
         try:
             answer = cast(dict[str, Any], await fn(cast(Any, review), webhook=cast(Any, path)))
         except RecursionError:
@@ -141,6 +143,34 @@ def _refusal(review: dict[str, Any], message: str, *, code: int = UNFORESEEN) ->
             "status": {"code": code, "message": message},
         },
     }
+
+
+class Whole(dict[str, Any]):
+    """What nobody changes, so that a copy of it is itself."""
+
+    def __deepcopy__(self, memo: object) -> Whole:
+        return self
+
+
+def lighten(request: dict[str, Any], *, as_text: bool) -> None:
+    """Makes objects such that kopf, which copies and compares them for a patch, takes a third of its time.
+
+    as_text: for those who merely ask whether the spec has changed. managedFields say who wrote what, and nobody reads
+    them.
+    """
+    for name in ("object", "oldObject"):
+        item = request.get(name) or {}
+        if isinstance(item.get("metadata"), dict):
+            item["metadata"].pop("managedFields", None)
+        if isinstance(item.get("spec"), dict):
+            item["spec"] = _as_text(item["spec"]) if as_text else Whole(item["spec"])
+
+
+def _as_text(spec: dict[str, Any]) -> object:
+    try:
+        return orjson.dumps(spec, option=orjson.OPT_SORT_KEYS).decode()
+    except orjson.JSONEncodeError:
+        return spec  # nested deeper than any that makes sense
 
 
 class NoMemories:

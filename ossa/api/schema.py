@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import difflib
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
@@ -28,6 +30,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # A value may hold megabytes; a message is for a person (and for a status of an object).
 MESSAGE_MAX_LENGTH = 300
 _MESSAGE_TAIL = 160
+# Characters of JSON of a schema whose problems are kept.
+KEPT_SCHEMA = 8192
 # A default that holds itself (a tree whose branches default to a tree) ends here.
 DEFAULTS_MAX_DEPTH = 16
 _ENDLESS = "the value is nested too deeply, or the schema refers to itself without end"
@@ -51,17 +55,28 @@ def schema_problems(schema: JSONObject, path: str) -> list[str]:
     `path` is the field of the resource that holds the schema, e.g. ``spec.inputs``.
     """
     try:
-        errors = list(Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema))
-        if errors:
-            # A broken keyword is reported once by every vocabulary that knows it.
-            return list(dict.fromkeys(_meta_problem(error, path) for error in errors))
-        return [
-            f"{joined_path(where, path)}: {problem}"
-            for where, part in _subschemas(schema)
-            for problem in _keyword_problems(part, where, schema)
-        ]
+        text = json.dumps(schema)
+        return list(_kept_problems(text, path)) if len(text) <= KEPT_SCHEMA else _problems(schema, path)
     except RecursionError:
         return [f"{path}: the schema is nested too deeply"]
+
+
+# The same few schemas come with every change of an object, and to check one takes longer than all else that is checked.
+@lru_cache(maxsize=256)
+def _kept_problems(text: str, path: str) -> tuple[str, ...]:
+    return tuple(_problems(json.loads(text), path))
+
+
+def _problems(schema: JSONObject, path: str) -> list[str]:
+    errors = list(Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema))
+    if errors:
+        # A broken keyword is reported once by every vocabulary that knows it.
+        return list(dict.fromkeys(_meta_problem(error, path) for error in errors))
+    return [
+        f"{joined_path(where, path)}: {problem}"
+        for where, part in _subschemas(schema)
+        for problem in _keyword_problems(part, where, schema)
+    ]
 
 
 def fill_defaults(schema: JSONObject | None, value: JSONObject) -> JSONObject:
