@@ -20,7 +20,7 @@ from controllers.creation import PodCreator
 from controllers.deciding import Decider
 from controllers.effects import Effects
 from controllers.gather import Gatherer
-from controllers.judges import nobody
+from controllers.judges import NoJudges
 from controllers.limits import Limits
 from controllers.loop import Loop
 from controllers.namespaces import Namespaces
@@ -32,10 +32,9 @@ from controllers.transfers import Transfers
 from controllers.values import PAUSE, Values
 from controllers.working import Working
 from ossa.api.contract import GROUP, VERSION
-from ossa.api.execution import Execution, ExecutionStatus
+from ossa.api.execution import ExecutionStatus
 from ossa.engine.batches import KEPT_PODS
 from ossa.engine.decide import Decision
-from ossa.engine.rulings import Judge
 from ossa.engine.snapshot import Snapshot
 from ossa.kube.client import ApiClient
 from ossa.kube.podstore import PodStore
@@ -63,10 +62,11 @@ class ExecutionController:
         gone: Callable[[JSONObject], None],
         artifacts: ArtifactClient,
         epoch: int,
-        judge_of: Callable[[Execution], Judge] = nobody,
+        judges: NoJudges | None = None,
     ) -> None:
         self._cache = cache
         self._gone = gone
+        self._judges = judges or NoJudges()
         self._keys: dict[str, Key] = {}
         self._working: dict[str, Working] = {}
         self._resumers: dict[Key, set[str]] = defaultdict(set)  # who waits for the end of an execution to resume it
@@ -106,7 +106,7 @@ class ExecutionController:
             archive=self._archive,
             values=self._values,
             epoch=epoch,
-            judge_of=judge_of,
+            judge_of=self._judges.of,
         )
         self._effects = Effects(
             api=api,
@@ -182,7 +182,7 @@ class ExecutionController:
         item = self._cache.get(key) if key is not None else None
         if item is None or item["metadata"]["uid"] != uid or item["metadata"].get("deletionTimestamp"):
             return
-        if not (self.pods.synced and self.approvals.synced):
+        if not (self.pods.synced and self.approvals.synced and self._judges.know(item["metadata"]["namespace"])):
             self.loop.queue.add_after(uid, SYNC_PAUSE)
             return
         if not self._seeded:

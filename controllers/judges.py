@@ -45,12 +45,17 @@ class Policies(Protocol):
         """Labels of a namespace."""
 
 
-def nobody(_execution: Execution) -> Judge:
-    """The judge where there are no policies."""
-    return NOBODY
+class NoJudges:
+    """Where there are no policies."""
+
+    def know(self, namespace: str) -> bool:  # noqa: ARG002 - of the interface
+        return True
+
+    def of(self, execution: Execution) -> Judge:  # noqa: ARG002 - of the interface
+        return NOBODY
 
 
-class Judges:
+class Judges(NoJudges):
     """Makes them. `workflows` are asked for exceptions alone, `agents` for how they are assessed now."""
 
     def __init__(self, policies: Policies, workflows: ObjectCache, agents: ObjectCache) -> None:
@@ -58,6 +63,10 @@ class Judges:
         self._workflows = workflows
         self._agents = agents
         self._live_known: OrderedDict[Key, tuple[str, LiveWorkflow]] = OrderedDict()  # with their resourceVersions
+
+    def know(self, namespace: str) -> bool:
+        """Whether it can be said which policies are about a namespace: the watches start at different moments."""
+        return self._policies.namespace(namespace) is not None
 
     def of(self, execution: Execution) -> Judge:
         """Of an Execution; it keeps the policies of this moment, whatever becomes of them."""
@@ -104,6 +113,10 @@ class Defaults:
     def __init__(self, policies: Policies) -> None:
         self._policies = policies
         self._known: tuple[tuple[str, int], ...] = ()
+
+    def know(self, namespace: str) -> bool:
+        """Whether it can be said which policies are about a namespace."""
+        return self._policies.namespace(namespace) is not None
 
     def fill(self, workflow: JSONObject, revision: Revision) -> Revision:
         """The revision of a Workflow with its defaults."""

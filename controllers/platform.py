@@ -59,7 +59,7 @@ class Platform:
             revisions=revisions,
             namespaces=self.agents.namespaces,
             gone=self.collector.execution_gone,
-            judge_of=Judges(self.policies, workflows, agents).of,
+            judges=Judges(self.policies, workflows, agents),
         )
         self.workflows = WorkflowController(
             self._api,

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 JSONObject = dict[str, Any]
 MESSAGE_MAX = 1000
+SYNC_PAUSE = 0.1  # seconds
 NOT_LOOKED_AT = "was not looked at yet"
 
 
@@ -242,6 +243,9 @@ class WorkflowController:
         """Examines a workflow, publishes its revision and writes what was found."""
         item = self._cache.get(key)
         if item is None or item["metadata"].get("deletionTimestamp"):
+            return
+        if self._defaults is not None and not self._defaults.know(key.namespace):
+            self.loop.queue.add_after(key, SYNC_PAUSE)
             return
         finding = examine(item, lambda name: self._agents.get(Key(key.namespace, name)), self._settings.worker_image)
         old = (item.get("status") or {}).get("revision")

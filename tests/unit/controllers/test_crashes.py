@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 from controllers.cache import ObjectCache
 from controllers.executions import ExecutionController
-from controllers.judges import nobody
+from controllers.judges import NoJudges
 from controllers.metrics import Metrics
 from controllers.namespaces import Namespaces
 from controllers.revisions import Revisions
@@ -22,10 +22,9 @@ from controllers.settings import Settings
 from controllers.working import kept
 from ossa.api.agent import AgentSpec
 from ossa.api.contract import API_VERSION
-from ossa.api.execution import Execution, ExecutionStatus
+from ossa.api.execution import ExecutionStatus
 from ossa.api.workflow import WorkflowSpec
 from ossa.engine.revision import AgentSnapshot, Revision
-from ossa.engine.rulings import Judge
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig
@@ -149,7 +148,7 @@ async def reconciler(
     after: bool = False,
     artifacts: ArtifactClient | None = None,
     metrics: Metrics | None = None,
-    judge_of: Callable[[Execution], Judge] = nobody,
+    judges: NoJudges | None = None,
 ) -> AsyncIterator[MortalClient]:
     """One life of the reconciler, with caches of its own."""
     async with MortalClient(config, at=at, after=after) as api:
@@ -163,7 +162,7 @@ async def reconciler(
             gone=lambda _: None,
             artifacts=artifacts or ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token),
             epoch=next(EPOCHS),
-            judge_of=judge_of,
+            judges=judges,
         )
         if metrics is not None:
             metrics.follow(controller.loop)

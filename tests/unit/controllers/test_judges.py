@@ -46,12 +46,13 @@ class Known:
 
     def __init__(self, *items: dict[str, Any]) -> None:
         self.held = policy_set(*items)
+        self.namespaces = {"lab", "team"}
 
     def current(self) -> PolicySet:
         return self.held
 
     def namespace(self, name: str) -> dict[str, Any] | None:
-        return {"metadata": {"name": name, "labels": {}, "annotations": {}}}
+        return {"metadata": {"name": name, "labels": {}, "annotations": {}}} if name in self.namespaces else None
 
     def namespace_labels(self, name: str) -> Mapping[str, str]:
         return {"of": name}
@@ -73,9 +74,9 @@ async def test_a_denied_task_has_no_pod_whenever_the_reconciler_dies(at: int, af
         async with ApiClient(config) as api:
             await cluster.prepare(api)
         if at:
-            async with reconciler(config, at=at, after=after, judge_of=judges.of) as mortal:
+            async with reconciler(config, at=at, after=after, judges=judges) as mortal:
                 await until_failed(cluster, mortal.dead)
-        async with reconciler(config, judge_of=judges.of):
+        async with reconciler(config, judges=judges):
             await until_failed(cluster)
     status = cluster.status()
     assert cluster.runs == {"first": 1, "left": 1, "right": 1}
@@ -98,9 +99,7 @@ async def test_what_policies_say_is_counted_and_logged(caplog: pytest.LogCapture
     async with cluster.served() as config:
         async with ApiClient(config) as api:
             await cluster.prepare(api)
-        async with reconciler(
-            config, metrics=metrics, judge_of=Judges(Known(policy()), ObjectCache(), ObjectCache()).of
-        ):
+        async with reconciler(config, metrics=metrics, judges=Judges(Known(policy()), ObjectCache(), ObjectCache())):
             await until_failed(cluster)
     labels = {"policy": "no-last", "action": "Enforce", "at": "task"}
     counted = metrics.registry.get_sample_value
@@ -118,6 +117,24 @@ async def test_what_policies_say_is_counted_and_logged(caplog: pytest.LogCapture
     }
     reasons = [event["reason"] for event in cluster.of(paths.core("events", "lab"))]
     assert reasons.count("PolicyDenied") == 1
+
+
+async def test_nothing_starts_in_a_namespace_that_is_not_known_yet() -> None:
+    """Its labels say which policies are about it."""
+    selected = {"kinds": ["Execution"], "namespaceSelector": {"matchLabels": {"of": "lab"}}}
+    cluster, known = Cluster(), Known(policy(match=selected, rules=[{"expression": "1 > 2"}]))
+    known.namespaces = set()
+    async with cluster.served() as config:
+        async with ApiClient(config) as api:
+            await cluster.prepare(api)
+        async with reconciler(config, judges=Judges(known, ObjectCache(), ObjectCache())):
+            await asyncio.sleep(0.3)  # it had the time to start it
+            assert cluster.of(EXECUTIONS)[0].get("status") is None
+            known.namespaces = {"lab"}
+            await until_failed(cluster)
+    error = cluster.status().error
+    assert error is not None
+    assert (error.reason, cluster.of(PODS)) == ("PolicyDenied", [])
 
 
 def test_without_policies_about_executions_there_is_no_judge() -> None:
@@ -189,6 +206,7 @@ class SlowPolicies(Cluster):
 async def test_nothing_starts_before_all_policies_are_known(tmp_path: Path) -> None:
     cluster = SlowPolicies()
     cluster.create(POLICIES, policy(match={"kinds": ["Execution"]}, rules=[{"expression": "1 > 2"}]))
+    cluster.create(paths.core("namespaces"), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "lab"}})
     token = tmp_path / "token"
     token.write_text("t")
     async with cluster.served() as config:
