@@ -13,6 +13,7 @@ from ossa.api.agent import CLASSIFICATIONS, Classification
 from ossa.api.artifact import find_references
 from ossa.api.contract import (
     ANNOTATION_AUTHOR,
+    ANNOTATION_BREAK_GLASS,
     ANNOTATION_DEPTH,
     ANNOTATION_IDENTITY,
     ANNOTATION_INPUTS_SEAL,
@@ -23,6 +24,7 @@ from ossa.api.contract import (
     TaskIdentity,
 )
 from ossa.api.execution import Execution
+from ossa.engine.approvals import author_of
 from ossa.engine.clock import from_text
 from ossa.engine.decision import ChildChange, ChildRequest
 from ossa.engine.snapshot import ChildView
@@ -70,12 +72,17 @@ def _classification(text: object) -> Classification | None:
     return next((known for known in CLASSIFICATIONS if known == text), None)
 
 
-def build_child(request: ChildRequest, depth: int, author: str, signer: Signer) -> JSONObject:
-    """The Execution as the API server takes it. Whoever wrote the parent's spec is its author, not the operator."""
+def build_child(request: ChildRequest, depth: int, parent: Mapping[str, str], signer: Signer) -> JSONObject:
+    """The Execution as the API server takes it. Whoever wrote the parent's spec is its author, not the operator.
+
+    parent: annotations of its parent.
+    """
     identity = request.identity
     marks = {ANNOTATION_IDENTITY: identity.model_dump_json(), ANNOTATION_DEPTH: str(depth)}
-    if author:
+    if author := author_of(parent):
         marks[ANNOTATION_AUTHOR] = author
+    if ANNOTATION_BREAK_GLASS in parent:
+        marks[ANNOTATION_BREAK_GLASS] = parent[ANNOTATION_BREAK_GLASS]
     if next(find_references(request.inputs), None) is not None:
         sealed = ChildInputs(
             namespace=identity.namespace,
@@ -191,8 +198,11 @@ class Children:
         for request in requests:
             self._wanted[uid][request.name] = request
 
-    async def create(self, uid: str, *, depth: int, author: str) -> None:
-        """Asks for all that are wanted. Raises ApiError where one may or may not exist now; it stays wanted."""
+    async def create(self, uid: str, *, depth: int, parent: Mapping[str, str]) -> None:
+        """Asks for all that are wanted; `parent` are the annotations of the Execution.
+
+        Raises ApiError where one may or may not exist now; it stays wanted.
+        """
         for request in list(self._wanted.get(uid, {}).values()):
             try:
                 whole = await self._by_reference(request)
@@ -200,7 +210,7 @@ class Children:
                 self._held[uid][request.name] = f"its inputs are large, and have to be stored first: {error}"
                 continue
             self._held[uid].pop(request.name, None)
-            await self._create(uid, request, build_child(whole, depth, author, self._signer))
+            await self._create(uid, request, build_child(whole, depth, parent, self._signer))
 
     async def _by_reference(self, request: ChildRequest) -> ChildRequest:
         """The same with references to what is too large, once it is stored. Raises Problem."""

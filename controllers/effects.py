@@ -23,7 +23,6 @@ from controllers.judges import tell
 from controllers.limits import Limits
 from controllers.statuses import Statuses
 from controllers.working import Working
-from ossa.engine.approvals import author_of
 from ossa.engine.decide import Decision, decide
 from ossa.engine.snapshot import Snapshot, lock_holders
 from ossa.engine.states import EXECUTION_TERMINAL
@@ -120,8 +119,8 @@ class Effects:
             return None
         try:
             await self.creator.create(held.uid, snapshot.revision)
-            author = author_of(held.execution.metadata.annotations)
-            await self.children.create(held.uid, depth=held.depth + 1, author=author)
+            parent = held.execution.metadata.annotations
+            await self.children.create(held.uid, depth=held.depth + 1, parent=parent)
             for request in decision.approvals:
                 await self.approvals.ask(request)
         except ApiError as error:

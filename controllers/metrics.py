@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 from wsgiref.simple_server import WSGIServer
@@ -120,6 +120,7 @@ class Metrics:
             "ossa_policy_scan_duration_seconds", "Time in which policies judged what is there.", _SCAN, "scope"
         )
         self._scanned = self._counter("ossa_policy_scanned_objects", "Objects that policies looked at in scans.")
+        self._told_of: set[str] = set()  # policies that have series
         self._verdicts = self._counter(
             "ossa_policy_verdicts",
             "What policies said while Executions ran; at: start of an Execution, task, output.",
@@ -179,6 +180,13 @@ class Metrics:
 
     def _ruled(self, ruled: Ruled, finding: Finding) -> None:
         self._verdicts.labels(finding.policy, finding.action, outcome_of(ruled, finding), ruled.at).inc()
+        self._told_of.add(finding.policy)
+
+    def policies_are(self, names: Iterable[str]) -> None:
+        """The series of policies that are gone end: they would stay for ever."""
+        for gone in self._told_of.difference(names):
+            self._verdicts.remove_by_labels({"policy": gone})
+            self._told_of.discard(gone)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

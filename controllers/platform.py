@@ -80,6 +80,7 @@ class Platform:
             objects={"Agent": agents, "Workflow": workflows, "Execution": executions},
         )
         self.policies.on_change(self.workflows.policies_changed)
+        self.policies.on_change(lambda: metrics.policies_are(held.name for held in self.policies.current().policies))
         self._followed = (
             Followed("agents", agents, self.agents.seen),
             Followed("workflows", workflows, self.workflows.seen),

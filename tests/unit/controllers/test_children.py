@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from controllers.cache import ObjectCache
+from controllers.judges import Judges, NoJudges
 from controllers.revisions import Revisions
-from ossa.api.contract import API_VERSION
+from ossa.api.contract import ANNOTATION_BREAK_GLASS, API_VERSION
 from ossa.api.execution import ExecutionStatus
 from ossa.api.workflow import WorkflowSpec
 from ossa.engine.revision import Revision
 from ossa.kube.client import ApiClient
 from tests.unit.controllers.test_crashes import EXECUTIONS, WORKFLOWS, Cluster, reconciler, until_ended
+from tests.unit.controllers.test_judges import Known, policy, until_failed
 
 PARENT: list[dict[str, Any]] = [
     {"name": "call", "workflow": "flow"},
@@ -68,3 +71,38 @@ async def test_a_reconciler_that_dies_makes_no_child_twice() -> None:
                     await until_ended(cluster)
             assert cluster.status().phase == "Completed", (at, after)
             assert len(cluster.of(EXECUTIONS)) == 3, (at, after)
+
+
+async def ended_under(judges: NoJudges, annotations: dict[str, str]) -> Cluster:
+    """The cluster once the Execution with these annotations has ended."""
+    cluster = Cluster()
+    async with cluster.served() as config:
+        async with ApiClient(config) as api:
+            await prepare(cluster, api)
+        run = cluster.objects[f"{EXECUTIONS}/run"]
+        cluster.put(EXECUTIONS, {**run, "metadata": {**run["metadata"], "annotations": annotations}})
+        async with reconciler(config, judges=judges):
+            await until_failed(cluster)
+    return cluster
+
+
+async def test_a_child_is_judged_by_itself() -> None:
+    cluster = await ended_under(judges_with(policy()), {})
+    error = cluster.status().error
+    assert error is not None
+    assert (error.task, error.reason) == ("call", "ChildFailed")
+    assert "policy 'no-last'" in error.message
+    (child,) = (item for item in cluster.of(EXECUTIONS) if item["metadata"]["name"] != "run")
+    assert child["status"]["error"]["reason"] == "PolicyDenied"
+
+
+async def test_children_of_a_break_glass_run_are_such_too() -> None:
+    cluster = await ended_under(judges_with(policy()), {ANNOTATION_BREAK_GLASS: "eve"})
+    assert cluster.status().phase == "Completed"
+    children = [item for item in cluster.of(EXECUTIONS) if item["metadata"]["name"] != "run"]
+    assert {child["metadata"]["annotations"][ANNOTATION_BREAK_GLASS] for child in children} == {"eve"}
+    assert {child["status"]["overruled"][0]["policy"] for child in children} == {"no-last"}
+
+
+def judges_with(*policies: dict[str, Any]) -> Judges:
+    return Judges(Known(*policies), ObjectCache(), ObjectCache())

@@ -105,6 +105,8 @@ async def test_what_policies_say_is_counted_and_logged(caplog: pytest.LogCapture
     counted = metrics.registry.get_sample_value
     assert counted("ossa_policy_verdicts_total", {**labels, "outcome": "pass"}) == 3
     assert counted("ossa_policy_verdicts_total", {**labels, "outcome": "fail"}) == 1
+    metrics.policies_are(["another"])
+    assert counted("ossa_policy_verdicts_total", {**labels, "outcome": "fail"}) is None
     (line,) = (record for record in caplog.records if record.name == "ossa.policy")
     told = {key: getattr(line, key) for key in ("policy", "policyVersion", "outcome", "at", "execution", "task")}
     assert told == {

@@ -66,7 +66,7 @@ async def test_a_child_is_looked_at_whose_creation_was_answered_before_the_watch
 ) -> None:
     children = controller._children
     children.want("u1", [REQUEST])
-    await children.create("u1", depth=1, author="")
+    await children.create("u1", depth=1, parent={})
     (made,) = cluster.of(EXECUTIONS)
     assert list(children.of("u1")) == ["run-call-1"]
     controller.seen("ADDED", made)

@@ -395,8 +395,8 @@ def test_ten_thousand_items_are_recorded_in_little_room() -> None:
     began = time.monotonic()
     for _ in range(11):
         run.step()
-        ended = {"phase": "Succeeded", "exit_code": 0, "message": "{}"}
-        run.change(pods={name: replace(pod, **ended) for name, pod in run.snapshot.pods.items() if not pod.ended})
+        pods = {name: pod for name, pod in run.snapshot.pods.items() if not pod.ended}
+        run.change(pods={n: replace(pod, phase="Succeeded", exit_code=0, message="{}") for n, pod in pods.items()})
     assert time.monotonic() - began < 60
     task = run.status.tasks["a"]
     assert (run.phase(), task.phase) == ("Completed", "Completed")
