@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ossa.api.agent import Classification
-from ossa.api.artifact import ArtifactRef
 from ossa.api.base import Condition, set_condition
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import MAX_LINEAGE, AttemptStatus, ExecutionError, TaskStatus
@@ -15,61 +14,44 @@ from ossa.engine.blame import error_of_execution, error_of_unit
 from ossa.engine.classification import highest
 from ossa.engine.clock import duration_text, from_text, to_exact_text, to_text
 from ossa.engine.decision import (
-    Announcement,
-    ApprovalRequest,
     ChildChange,
     ChildRequest,
     Decision,
     PodRequest,
     Retry,
-    Verdict,
     ending,
 )
 from ossa.engine.judgedby import with_versions
 from ossa.engine.ledger import Ledger
 from ossa.engine.names import approval_name, pod_name
-from ossa.engine.outcome import Failure, earliest
-from ossa.engine.rulings import Point, Ruled
+from ossa.engine.outcome import Failure
 from ossa.engine.snapshot import ChildView, PodView, Snapshot
 from ossa.engine.start import CannotStart, Start, Unread
 from ossa.engine.states import TASK_TERMINAL, check_execution_transition
 from ossa.engine.strays import stray_children, stray_pods
 from ossa.engine.units import Unit, active_units
 from ossa.engine.values import shorten
+from ossa.engine.wishes import Wishes
 
 _MESSAGE = 200  # of the column MESSAGE; the whole of it is in status.error
-_EVENT_MESSAGE = 1024
 STOPPED = frozenset({"Cancelled", "Timeout", "PolicyDenied"})
 
 
-class Turn:
+class Turn(Wishes):
     """One pass over one Execution."""
 
     def __init__(self, snapshot: Snapshot, now: datetime) -> None:
         self.snapshot = snapshot
         self.now = now
         self.now_text = to_text(now)
+        super().__init__()
         self._before = snapshot.execution.status
         self._changes: dict[str, Any] = {}
         self.ledger = Ledger(self._before.tasks, self.now_text)
-        self._create: list[PodRequest] = []
-        self._children: list[ChildRequest] = []
-        self._approvals: list[ApprovalRequest] = []
-        self._change: list[ChildChange] = []
-        self._verdicts: list[Verdict] = []
-        self._events: dict[Announcement, None] = {}  # in order; the same words are one
-        self._need_logs: list[str] = []
-        self._need_values: dict[str, ArtifactRef] = {}
-        self._wake_at: datetime | None = None
-        self._first = False
         self.slots = snapshot.slots
-        self.starved = False
         self.started: set[str] = set()  # pods and children that this turn asks for: nobody can have seen them yet
         self.adopted = False  # whether an attempt was taken over that was not looked at yet
         self.waits = False  # whether a failure waits to be explained by its log
-        self.wants: set[str] = set()
-        self.retries: list[Retry] = []
-        self.rulings: dict[tuple[Point, Unit | None], Ruled] = {}
         self.set(observed_generation=snapshot.execution.metadata.generation)
 
     # --- the execution --------------------------------------------------------------------------------------
@@ -175,14 +157,6 @@ class Turn:
         )
         self.write_first()  # when it expires is reckoned from its start
 
-    def want_approval(self, request: ApprovalRequest) -> None:
-        """Asks for an Approval."""
-        self._approvals.append(request)
-
-    def want_verdict(self, verdict: Verdict) -> None:
-        """Asks that an Approval say what was decided."""
-        self._verdicts.append(verdict)
-
     def _begin(self, unit: Unit, locks: tuple[str, ...], judged: tuple[str, ...]) -> TaskIdentity:
         before = self.ledger.unit(unit)
         if unit.index is None and before.phase == "Retrying" and before.retry_at is None:
@@ -278,14 +252,6 @@ class Turn:
 
     # --- what else comes of it ------------------------------------------------------------------------------
 
-    def announce(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
-        """Adds a Kubernetes Event; the same words are one."""
-        self._events[Announcement(kind, reason, shorten(message, _EVENT_MESSAGE))] = None
-
-    def want_log(self, pod: str) -> None:
-        """Asks for the log of a pod."""
-        self._need_logs.append(pod)
-
     def want_items(self, name: str, missing: Unread) -> None:
         """Asks for the list that a forEach goes over; where it was asked for already, says what it waits for."""
         if missing.waits is None:
@@ -304,18 +270,6 @@ class Turn:
         if more:
             self.set(lineage=[*known, *more])
         return True
-
-    def change_child(self, change: ChildChange) -> None:
-        """Asks that a child Execution be told something."""
-        self._change.append(change)
-
-    def wake(self, moment: datetime | None) -> None:
-        """Asks to be looked at again at a moment, at the latest."""
-        self._wake_at = earliest((self._wake_at, moment))
-
-    def write_first(self) -> None:
-        """The status must be written before anything is created."""
-        self._first = True
 
     def decision(self) -> Decision:
         """The decision that the turn has come to."""
