@@ -29,6 +29,7 @@ PAUSE, PASSES_PAUSE = 1.0, 30.0
 # Seconds between two reports, and between two versions of one: one of a hundred results costs the API server 60 ms.
 REST, INTERVAL = 0.05, 5.0
 LOOK_SECONDS = 3600.0
+PAGE = "20"
 OURS = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_POLICY}"}
 
 
@@ -90,14 +91,25 @@ class Reports:
         """
         while True:
             try:
-                listed = (await self._api.get(paths.reports(), OURS)).get("items") or []
-                self._written = {key: "" for item in listed if (key := _key(item))[0]}
+                self._written = dict.fromkeys(await self._listed(), "")
                 self._look_at(list(self._written), PAUSE)
             except NotFound:
                 log.info("no PolicyReports are written: their kind (wgpolicyk8s.io/v1alpha2) is not installed")
             except ApiError as error:
                 log.warning("cannot read PolicyReports", extra={"error": str(error)[:500]})
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _listed(self) -> list[ReportKey]:
+        """Those that are there. Page by page: all of them may take more memory than all else."""
+        found: list[ReportKey] = []
+        more: dict[str, str] = {}
+        while True:
+            page = await self._api.get(paths.reports(), {**OURS, "limit": PAGE, **more})
+            found += [key for item in page.get("items") or [] if (key := _key(item))[0]]
+            token = page["metadata"].get("continue")
+            if not token:
+                return found
+            more = {"continue": token}
 
     async def _remove(self, path: str) -> None:
         try:
