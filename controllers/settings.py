@@ -35,7 +35,7 @@ class Settings:
     excluded_namespaces: frozenset[str] = frozenset()  # that admission does not look at
     break_glass_groups: frozenset[str] = frozenset()  # whose members policies do not refuse
     # Which policies the API server holds itself too, where it can: all, those of failurePolicy Ignore, or none.
-    native_policies: NativePolicies = "Always"
+    native_policies: NativePolicies = "Ignore"
     keep_completed_pods: float = 600.0  # seconds after the end of their execution
     keep_failed_pods: float = 86400.0
     workers: int = 8  # executions reconciled at once
@@ -91,7 +91,7 @@ def _names(environment: Mapping[str, str], name: str) -> frozenset[str]:
 
 
 def _native(environment: Mapping[str, str], name: str) -> NativePolicies:
-    text = environment.get(name) or "Always"
+    text = environment.get(name) or "Ignore"
     for known in get_args(NativePolicies):
         if text == known:
             return cast(NativePolicies, text)

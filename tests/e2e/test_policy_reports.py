@@ -34,6 +34,7 @@ class Policy:
         spec = {
             "match": {"kinds": ["Agent"], "namespaces": [self.namespace.name]},
             "action": "Audit",
+            "failurePolicy": "Ignore",  # so that the API server holds it too
             "severity": "high",
             "controls": [{"framework": "iso-42001", "id": "A.4.2"}],
             "rules": [{"name": "owner", "expression": rule, "message": "name an owner"}],

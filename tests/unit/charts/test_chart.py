@@ -168,7 +168,7 @@ def test_settings_reach_the_processes() -> None:
         "reconciler.keepFailedPods=10000000",
         "reconciler.maxPods=250",
         'admission.excludedNamespaces=["kube-system","infra"]',
-        'reconciler.nativePolicies="Ignore"',
+        'reconciler.nativePolicies="Always"',
         'artifacts.store="s3://bucket/prefix"',
         'artifacts.env=[{"name":"AWS_REGION","value":"x"}]',
     )
@@ -178,7 +178,7 @@ def test_settings_reach_the_processes() -> None:
     assert reconciler["OSSA_KEEP_COMPLETED_PODS"] == "600"
     assert reconciler["OSSA_KEEP_FAILED_PODS"] == "10000000"  # and not 1e+07
     assert reconciler["OSSA_MAX_PODS"] == "250"
-    assert reconciler["OSSA_NATIVE_POLICIES"] == "Ignore"
+    assert reconciler["OSSA_NATIVE_POLICIES"] == "Always"
     assert authors.users_from("OSSA_EXCLUDED_NAMESPACES", reconciler) == {"kube-system", "infra"}
     artifacts = environment("artifacts", *settings)
     assert artifacts["OSSA_ARTIFACTS_STORE"] == "s3://bucket/prefix"

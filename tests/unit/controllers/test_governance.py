@@ -122,7 +122,7 @@ def _kept(cache: ObjectCache, kind: str | None, item: JSONObject) -> None:
 @asynccontextmanager
 async def governed(server: Cluster, **settings: Any) -> AsyncIterator[Governance]:
     """The process, without kopf."""
-    held = replace(SETTINGS, **settings)
+    held = replace(SETTINGS, **{"native_policies": "Always", **settings})
     async with server.served() as config, ApiClient(config) as api:
         policies = PolicyCache(api, ["ossa-system"])
         scanner = Scanner(api, policies)

@@ -49,7 +49,7 @@ def test_what_is_said_holds(environment: dict[str, str]) -> None:
     assert settings.metrics_port == 0
     assert settings.params_namespaces == {"ossa-system"}
     assert not settings.excluded_namespaces
-    assert settings.native_policies == "Always"
+    assert settings.native_policies == "Ignore"
     governed = settings_from(
         {
             **environment,
