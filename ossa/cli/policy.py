@@ -15,6 +15,7 @@ from ossa.cli.policytest import judgement_json
 from ossa.cli.reading import Seen, world_of
 from ossa.cli.view import columns, one_line
 from ossa.governance.explain import explained
+from ossa.governance.native import NotNative, native_of
 from ossa.governance.policies import CompiledPolicy
 from ossa.governance.verdict import Judgement
 from ossa.governance.world import SUBJECTS, Asked, Object, World, judged_objects, key_of, question_of, subject_of
@@ -128,12 +129,17 @@ def _said(judgement: Judgement) -> str:
 
 
 def _status(world: World, policy: CompiledPolicy) -> Iterator[tuple[str, str]]:
-    """What the operator found, where the policy lies in a cluster."""
+    """What the operator found, where the policy lies in a cluster; and whether the API server could hold it."""
     item = world.get("AgentPolicy", "", policy.name) or {}
-    for held in (item.get("status") or {}).get("conditions") or []:
-        if held.get("type") in ("Ready", "Native"):
+    found = {str(held.get("type")): held for held in (item.get("status") or {}).get("conditions") or []}
+    for kind in ("Ready", "Native"):
+        if (held := found.get(kind)) is not None:
             said = f": {held['message']}" if held.get("message") else ""
-            yield str(held["type"]).lower(), f"{held.get('status')}{said}"
+            yield kind.lower(), f"{held.get('status')}{said}"
+    if "Native" not in found:
+        native = native_of(policy)
+        possible = "possible: the API server can enforce it too, with the operator down"
+        yield "native", f"not possible: {native.reason}" if isinstance(native, NotNative) else possible
 
 
 def _json(world: World, policy: CompiledPolicy, found: Sequence[Hit]) -> JSONObject:

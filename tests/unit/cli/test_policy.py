@@ -204,8 +204,18 @@ def test_explain_says_what_a_policy_does_and_what_it_hits(folder: Path, capsys: 
     assert "params       the data of ConfigMap governance/owners" in lines
     assert "exceptions   honoured for at most 720h, once a second person has confirmed it" in lines
     assert "controls     iso-42001 A.4.2" in lines
+    assert any(line.startswith("native       not possible: spec.") for line in lines)
     assert "It is about 2 of the objects that are there; 1 do not keep to it:" in lines
     assert lines[-1] == "Agent team-a/bad   fail      set spec.owner to one of the known owners"
+
+
+def test_explain_says_what_the_api_server_could_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = "{match: {kinds: [Agent]}, rules: [{expression: has(object.spec.owner)}]}"
+    head = "apiVersion: ossa.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: plain}\n"
+    (tmp_path / "p.yaml").write_text(f"{head}spec: {spec}\n")
+    code, out, _ = run(capsys, "explain", str(tmp_path / "p.yaml"))
+    assert code == Exit.OK
+    assert "native       possible: the API server can enforce it too, with the operator down" in out
 
 
 def test_explain_of_a_broken_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
