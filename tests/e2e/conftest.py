@@ -18,6 +18,7 @@ from ossa.kube.client import ApiClient, Conflict, NotFound
 from ossa.kube.config import load_config
 from tests.e2e.harness import Cluster, Namespace, wait_for
 from tests.e2e.harness.cluster import connect
+from tests.e2e.harness.policies import Policies, policies_of
 
 HERE = Path(__file__).parent
 TLS_CLOSE = 0.25  # seconds, as aiohttp's documentation advises
@@ -76,6 +77,13 @@ async def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIt
     if not os.environ.get("OSSA_E2E_KEEP"):
         with contextlib.suppress(NotFound, Conflict):  # a test may have deleted it itself
             await cluster.api.delete(paths.core("namespaces", name=made.name))
+
+
+@pytest.fixture
+async def policies(namespace: Namespace) -> AsyncIterator[Policies]:
+    """AgentPolicies of the test, which are about its namespace alone; deleted at the end."""
+    async with policies_of(namespace) as made:
+        yield made
 
 
 @pytest.fixture

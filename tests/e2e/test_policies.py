@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,59 +13,11 @@ from ossa.api.agent import AgentSpec
 from ossa.engine.clock import to_text
 from ossa.governance.question import spec_hash
 from ossa.kube import paths
-from ossa.kube.client import ApiError, NotFound
-from tests.e2e.harness import Cluster, Namespace, Output, execution, kubectl, task, wait_for, workflow
-from tests.e2e.harness.objects import JSONObject, agent, resource
+from ossa.kube.client import NotFound
+from tests.e2e.harness import Cluster, Namespace, execution, kubectl, task, wait_for, workflow
+from tests.e2e.harness.objects import JSONObject, resource
 from tests.e2e.harness.people import OPERATOR, Person
-from tests.e2e.harness.policies import Policies, policies_of
-
-OWNED = {"expression": "has(object.spec.owner) && object.spec.owner != ''", "message": "name an owner in spec.owner"}
-NOT_BAD = {"expression": "!has(object.metadata.labels) || !('bad' in object.metadata.labels)", "message": "it is bad"}
-ADMISSION = "ossa-admission"
-# A certificate that signed nothing here.
-OTHER_CA = base64.b64encode(Path(__file__).with_name("other-ca.pem").read_bytes()).decode()
-
-
-@pytest.fixture
-async def policies(namespace: Namespace) -> AsyncIterator[Policies]:
-    """Those of the test."""
-    async with policies_of(namespace) as made:
-        yield made
-
-
-def an_agent(name: str = "worker", **spec: Any) -> JSONObject:
-    """One without an owner, unless it is given."""
-    item = agent(name, {"container": {"image": "busybox"}})
-    item["spec"].update(spec)
-    return item
-
-
-def bad(item: JSONObject) -> JSONObject:
-    """With the label that NOT_BAD refuses."""
-    return {**item, "metadata": {**item["metadata"], "labels": {"bad": "yes"}}}
-
-
-def failed(answer: Output) -> bool:
-    return answer.code != 0
-
-
-def passed(answer: Output) -> bool:
-    return answer.code == 0
-
-
-async def dry(namespace: Namespace, *items: JSONObject) -> Output:
-    return await namespace.kubectl("create", "--dry-run=server", "-f", "-", objects=list(items))
-
-
-async def is_refused(namespace: Namespace, policies: Policies, item: JSONObject) -> str:
-    """What is said once every replica refuses it; no object of the name is there."""
-    answer = await policies.settle(lambda: dry(namespace, item), failed, "a policy to refuse")
-    return answer.refused()
-
-
-async def is_taken(namespace: Namespace, policies: Policies, item: JSONObject) -> Output:
-    """The answer once every replica lets it pass; no object of the name is there."""
-    return await policies.settle(lambda: dry(namespace, item), passed, "an object to pass")
+from tests.e2e.harness.policies import NOT_BAD, OWNED, Policies, an_agent, bad, dry, is_refused, is_taken
 
 
 async def events(namespace: Namespace, policy: str) -> list[JSONObject]:
@@ -272,133 +220,3 @@ async def test_an_exception_needs_the_right_and_a_second_person(
     await is_taken(namespace, policies, an_agent())
     assert name in (await namespace.kubectl_apply(an_agent(description="another spec"))).refused()
     (await namespace.kubectl_apply(an_agent())).ok()
-
-
-# --- faults ---
-
-NOBODY = {"service": {"name": "nobody", "namespace": "ossa-system", "port": 443, "path": "/agents"}}
-BLACK_HOLE = {"url": "https://192.0.2.1:443/agents"}  # of the addresses that lead nowhere
-WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
-
-
-async def broken_entry(namespace: Namespace, name: str, client: JSONObject) -> JSONObject:
-    """A copy of an entry of the installation, for marked objects in the one namespace that it does not look at."""
-    held = await namespace.cluster.api.get(f"{WEBHOOKS}/ossa-admission")
-    (entry,) = (hook for hook in held["webhooks"] if hook["name"] == name)
-    made = {
-        **entry,
-        "clientConfig": client or {**entry["clientConfig"], "caBundle": OTHER_CA},
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
-        "objectSelector": {"matchLabels": {"e2e": namespace.name}},
-        "timeoutSeconds": 2,
-    }
-    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
-    return {**kind, "metadata": {"name": namespace.name}, "webhooks": [made]}
-
-
-@pytest.mark.parametrize("client", [NOBODY, BLACK_HOLE, {}], ids=["down", "slow", "old-certificate"])
-@pytest.mark.parametrize("name", ["agents.ossa.dev", "policies-ignore-agents.ossa.dev"])
-async def test_a_webhook_that_does_not_answer(namespace: Namespace, name: str, client: JSONObject) -> None:
-    """Each entry as it is installed, but that nobody answers: Fail refuses, Ignore lets pass, within its time."""
-    item = an_agent("probe")
-    item["metadata"]["labels"] = {"e2e": namespace.name}
-    elsewhere = Namespace("kube-system", namespace.cluster)
-    entry = await broken_entry(namespace, name, client)
-    (hook,) = entry["webhooks"]
-
-    async def refused() -> Output | None:
-        answer = await dry(elsewhere, item)
-        return answer if f'failed calling webhook "{name}"' in answer.err else None
-
-    async def taken() -> Output | None:
-        answer = await dry(elsewhere, item)
-        return answer if answer.code == 0 else None
-
-    # With Fail first, so that it is known that the API server asks in vain, and then as it is installed.
-    first = {**entry, "webhooks": [{**hook, "failurePolicy": "Fail"}]}
-    made = await namespace.cluster.api.post(WEBHOOKS, first)
-    try:
-        await wait_for(refused, "the API server to ask in vain", timeout=30)
-        await namespace.cluster.api.put(f"{WEBHOOKS}/{namespace.name}", {**entry, "metadata": made["metadata"]})
-        await wait_for(
-            taken if hook["failurePolicy"] == "Ignore" else refused, "what its failurePolicy says", timeout=30
-        )
-        (await dry(elsewhere, an_agent("probe"))).ok()  # what the entry is not about
-        began = time.monotonic()
-        await dry(elsewhere, item)
-        assert time.monotonic() - began < 10
-    finally:
-        await namespace.cluster.api.delete(f"{WEBHOOKS}/{namespace.name}")
-
-
-async def scale(replicas: int) -> None:
-    (await kubectl("-n", "ossa-system", "scale", "deployment", ADMISSION, f"--replicas={replicas}")).ok()
-
-
-async def admission_pods(cluster: Cluster) -> list[JSONObject]:
-    selector = {"labelSelector": f"app.kubernetes.io/name={ADMISSION}"}
-    return list((await cluster.api.get(paths.core("pods", cluster.system_namespace), selector))["items"])
-
-
-@pytest.mark.usefixtures("alone")
-async def test_with_the_webhook_down_nobody_but_us_is_held_up(namespace: Namespace, policies: Policies) -> None:
-    """What cannot be judged is refused, and policies may be deleted."""
-    cluster = namespace.cluster
-    name = await policies.apply("p", OWNED, kinds=["Agent"])
-    await is_refused(namespace, policies, an_agent())
-    replicas = len(await admission_pods(cluster))
-    await scale(0)
-    try:
-
-        async def down() -> bool:
-            return not await admission_pods(cluster)
-
-        await wait_for(down, "the webhook to be down")
-        said = (await dry(namespace, an_agent(owner="team"))).refused()
-        assert 'failed calling webhook "agents.ossa.dev"' in said
-        another = await kubectl("create", "-f", "-", objects=[policies.resource("q", OWNED)])
-        assert "failed calling webhook" in another.refused()
-        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}
-        (await namespace.kubectl_apply(config)).ok()
-        (await kubectl("delete", "agentpolicy", name)).ok()
-    finally:
-        await scale(replicas)
-
-
-@pytest.mark.usefixtures("alone")
-async def test_one_replica_that_ends_refuses_no_request(namespace: Namespace, policies: Policies) -> None:
-    """As when its node is drained: eight clients ask all the while, and policies judge."""
-    await policies.apply("p", NOT_BAD)
-    await is_refused(namespace, policies, bad(an_agent()))
-    path = paths.ossa("agents", namespace.name)
-    refused: list[str] = []
-    done = 0
-    ended = asyncio.Event()
-
-    async def load(number: int) -> None:
-        nonlocal done
-        item = an_agent(f"load-{number}")
-        while not ended.is_set():
-            try:
-                await namespace.cluster.api.patch(
-                    f"{path}/{item['metadata']['name']}",
-                    item,
-                    content_type="application/apply-patch+yaml",
-                    params={"fieldManager": "e2e", "dryRun": "All", "force": "true"},
-                )
-                done += 1
-            except ApiError as error:
-                refused.append(str(error))
-            await asyncio.sleep(0.02)
-
-    async with asyncio.TaskGroup() as group:
-        for number in range(8):
-            group.create_task(load(number))
-        await asyncio.sleep(2)
-        before = time.monotonic()
-        victim = (await admission_pods(namespace.cluster))[0]["metadata"]["name"]
-        await kubectl("-n", "ossa-system", "delete", "pod", victim, "--wait=true")
-        await asyncio.sleep(max(0.0, 10 - (time.monotonic() - before)))
-        ended.set()
-    assert refused == []
-    assert done > 100

@@ -11,11 +11,13 @@ from ossa.kube import paths
 from ossa.kube.client import NotFound
 from tests.e2e.harness.command import Output
 from tests.e2e.harness.namespace import APPLY_PATCH, Namespace
-from tests.e2e.harness.objects import JSONObject, resource
+from tests.e2e.harness.objects import JSONObject, agent, resource
 
 # Every replica of the webhook has heard of a change: so many requests in a row meet it.
 IN_A_ROW = 12
 KINDS = ["Agent", "Workflow", "Execution"]
+OWNED = {"expression": "has(object.spec.owner) && object.spec.owner != ''", "message": "name an owner in spec.owner"}
+NOT_BAD = {"expression": "!has(object.metadata.labels) || !('bad' in object.metadata.labels)", "message": "it is bad"}
 
 
 class Policies:
@@ -83,3 +85,38 @@ async def policies_of(namespace: Namespace) -> AsyncIterator[Policies]:
         yield made
     finally:
         await made.remove_all()
+
+
+def an_agent(name: str = "worker", **spec: Any) -> JSONObject:
+    """One without an owner, unless it is given."""
+    item = agent(name, {"container": {"image": "busybox"}})
+    item["spec"].update(spec)
+    return item
+
+
+def bad(item: JSONObject) -> JSONObject:
+    """With the label that NOT_BAD refuses."""
+    return {**item, "metadata": {**item["metadata"], "labels": {"bad": "yes"}}}
+
+
+def failed(answer: Output) -> bool:
+    return answer.code != 0
+
+
+def passed(answer: Output) -> bool:
+    return answer.code == 0
+
+
+async def dry(namespace: Namespace, *items: JSONObject) -> Output:
+    return await namespace.kubectl("create", "--dry-run=server", "-f", "-", objects=list(items))
+
+
+async def is_refused(namespace: Namespace, policies: Policies, item: JSONObject) -> str:
+    """What is said once every replica refuses it; no object of the name is there."""
+    answer = await policies.settle(lambda: dry(namespace, item), failed, "a policy to refuse")
+    return answer.refused()
+
+
+async def is_taken(namespace: Namespace, policies: Policies, item: JSONObject) -> Output:
+    """The answer once every replica lets it pass; no object of the name is there."""
+    return await policies.settle(lambda: dry(namespace, item), passed, "an object to pass")
