@@ -283,7 +283,9 @@ async def test_a_warning_and_an_audit_are_told_and_nothing_is_refused(namespace:
         await namespace.run(agent(namespace, "worker"), workflow("flow", [task("act", "worker")]))
         await namespace.completes()
         told = [e["message"] for e in await namespace.events_of("Execution", "run") if e["reason"] == "PolicyViolation"]
-    assert sorted(told) == [
-        f"Execution: policy {audits.name!r}: Note that",
-        f"Task 'act': policy {warns.name!r}: Mind this",
-    ]
+    # The scan may tell of the running Execution as well.
+    wanted = {f"Execution: policy {audits.name!r}: Note that", f"Task 'act': policy {warns.name!r}: Mind this"}
+    assert wanted <= set(told)
+    assert {message.removeprefix("Execution: ") for message in told if "Note that" in message} == {
+        f"policy {audits.name!r}: Note that"
+    }
