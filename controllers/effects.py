@@ -19,7 +19,7 @@ from controllers.children import Children
 from controllers.cleaning import Cleaner
 from controllers.creation import PodCreator
 from controllers.deciding import Decider
-from controllers.judges import tell
+from controllers.governance.judges import tell
 from controllers.limits import Limits
 from controllers.statuses import Statuses
 from controllers.working import Working

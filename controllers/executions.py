@@ -20,7 +20,7 @@ from controllers.creation import PodCreator
 from controllers.deciding import Decider
 from controllers.effects import Effects
 from controllers.gather import Gatherer
-from controllers.judges import NoJudges
+from controllers.governance.judges import NoJudges
 from controllers.limits import Limits
 from controllers.loop import Loop
 from controllers.namespaces import Namespaces

@@ -13,10 +13,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from controllers.deciding import Decider
-from controllers.judges import outcome_of
+from controllers.governance.judges import outcome_of
+from controllers.governance.scan import Scanner
 from controllers.limits import Limits
 from controllers.loop import Loop
-from controllers.scan import Scanner
 from ossa.api.execution import ExecutionStatus
 from ossa.engine.decision import Retry
 from ossa.engine.rulings import Finding, Ruled

@@ -13,13 +13,13 @@ from controllers.agents import AgentController
 from controllers.cache import Key, ObjectCache, both
 from controllers.collector import RevisionCollector
 from controllers.executions import ExecutionController
-from controllers.governance import Governance
-from controllers.judges import Defaults, Judges
+from controllers.governance.judges import Defaults, Judges
+from controllers.governance.scan import Scanner
+from controllers.governance.wiring import Governance
 from controllers.metrics import Metrics
 from controllers.policycache import PolicyCache
 from controllers.resync import Followed, learn, resync
 from controllers.revisions import Revisions
-from controllers.scan import Scanner
 from controllers.settings import Settings
 from controllers.triggers import Triggers
 from controllers.workflows import WorkflowController

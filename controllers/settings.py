@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from controllers.authors import BadUsers, users_from
+from controllers.admission.authors import BadUsers, users_from
 from ossa.store.signing import KeyUnusable, load_key
 
 NativePolicies = Literal["Always", "Ignore", "Never"]

@@ -14,7 +14,7 @@ from controllers.agents import image_of
 from controllers.announce import announce
 from controllers.cache import Key, ObjectCache, key_of
 from controllers.collector import RevisionCollector
-from controllers.judges import Defaults
+from controllers.governance.judges import Defaults
 from controllers.loop import Loop
 from controllers.revisions import Revisions
 from controllers.settings import Settings

@@ -1,6 +1,7 @@
 """The process ossa-admission: kopf's admission handlers, and watches of the policies and of what these read.
 
-Paths: those of controllers/admission.py refuse what is wrong; /authors-agents and so on record who made a change.
+Paths: those of controllers/admission/handlers.py refuse what is wrong; /authors-agents and so on record who made a
+change.
 
 Settings, from the environment: OSSA_ADMISSION_PORT (9443), OSSA_ADMISSION_CERT_FILE, OSSA_ADMISSION_KEY_FILE (a
 renewed pair is served within seconds), OSSA_HEALTH_PORT (8081), OSSA_METRICS_PORT (9090), OSSA_WORKER_IMAGE; and as
@@ -26,15 +27,15 @@ import kopf
 import orjson
 from aiohttp import web
 
-from controllers import admission, authors
-from controllers.admissionmetrics import AdmissionMetrics
-from controllers.denials import Denials
-from controllers.judging import Judge
+from controllers.admission import authors, handlers
+from controllers.admission.denials import Denials
+from controllers.admission.judging import Judge
+from controllers.admission.metrics import AdmissionMetrics
+from controllers.admission.plans import Plans
+from controllers.admission.policyreviews import PolicyReviews
+from controllers.admission.server import WebhookServer
 from controllers.leading import told_to_stop
-from controllers.plans import Plans
 from controllers.policycache import PolicyCache
-from controllers.policyreviews import PolicyReviews
-from controllers.webhookserver import WebhookServer
 from ossa.api import crds
 from ossa.api.contract import GROUP, VERSION
 from ossa.kube.client import ApiClient
@@ -48,7 +49,7 @@ OPERATIONS = ("CREATE", "UPDATE")
 # kopf's code for an exception of a handler that is no refusal.
 UNFORESEEN = 500
 # The kind of the reviews that come to a path.
-PATHS = {**admission.PATHS, **{authors.PREFIX + kind: kind for kind in authors.KINDS}}
+PATHS = {**handlers.PATHS, **{authors.PREFIX + kind: kind for kind in authors.KINDS}}
 KIND_NAMES = {kind.plural: kind.name for kind in crds.KINDS}
 
 
@@ -119,7 +120,7 @@ class Answers:
         except RecursionError:
             if path.startswith(authors.PREFIX):
                 raise  # whose entries let pass what they cannot read
-            return _refusal(review, "the object is nested too deep; make it flatter", code=admission.UNPROCESSABLE)
+            return _refusal(review, "the object is nested too deep; make it flatter", code=handlers.UNPROCESSABLE)
         if (answer["response"].get("status") or {}).get("code") == UNFORESEEN:
             # Not our word about the object: the API server does what the entry's failurePolicy says.
             raise web.HTTPInternalServerError(text="the OSSA webhook failed; its log says why")
@@ -193,7 +194,7 @@ class Process:
         self._policies = PolicyCache(api, settings.params_namespaces)
         self._plans = Plans(api, settings.worker_image)
         self._denials = Denials(api)
-        self._admission = admission.Admission(
+        self._admission = handlers.Admission(
             judge=Judge(
                 self._policies,
                 self._plans,
@@ -239,7 +240,7 @@ class Process:
         """kopf's tasks. No watch, no peering, no events posted, no configuration of its own."""
         held = self._settings
         registry = kopf.get_default_registry()
-        admission.register(registry, self._admission)
+        handlers.register(registry, self._admission)
         authors.register(registry, held.delegates, held.break_glass)
         settings = kopf.OperatorSettings()
         settings.scanning.disabled = True
@@ -262,7 +263,7 @@ class Process:
 
 async def serve(config: KubeConfig, settings: Settings) -> None:
     """Waits for the kinds, then serves."""
-    await wait_for_kinds(config, sorted({*admission.PATHS.values()}))
+    await wait_for_kinds(config, sorted({*handlers.PATHS.values()}))
     async with ApiClient(config) as api:
         await Process(api, settings).run()
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from controllers import authors
-from controllers.admission import IGNORE, PATHS, REVIEWS
+from controllers.admission import authors
+from controllers.admission.handlers import IGNORE, PATHS, REVIEWS
 from controllers.creation import EPOCH_POLICY
 from controllers.leading import LEASE
 from ossa.api import crds

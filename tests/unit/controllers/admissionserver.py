@@ -20,7 +20,7 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-from controllers import rights
+from controllers.admission import rights
 from ossa.api import crds
 from ossa.api.contract import GROUP, VERSION
 from ossa.kube.config import KubeConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controllers.admission import REVIEWS, message, review
+from controllers.admission.handlers import REVIEWS, message, review
 from ossa.governance.review import exception_problems, policy_problems
 from tests.unit.controllers.reviews import BAD, FIELD, GOOD, body
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from controllers.admission import IGNORE, REVIEWS
+from controllers.admission.handlers import IGNORE, REVIEWS
 from ossa.api import crds
 from tests.unit.controllers.admissionserver import Cluster, Process, admission_review, make_certificate, running
 from tests.unit.controllers.reviews import GOOD, body

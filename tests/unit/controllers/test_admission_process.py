@@ -11,8 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from controllers import authors, rights
-from controllers.admission import IGNORE, PATHS
+from controllers.admission import authors, rights
+from controllers.admission.handlers import IGNORE, PATHS
 from ossa.api import crds
 from tests.unit.controllers.admissionserver import (
     Cluster,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.authors import BadUsers, recorded, users_from
+from controllers.admission.authors import BadUsers, recorded, users_from
 from ossa.api.contract import ANNOTATION_AUTHOR as AUTHOR
 from ossa.api.contract import ANNOTATION_CREATED_BY as CREATED
 from ossa.api.contract import ANNOTATION_SPEC_CHANGED_BY as CHANGED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from controllers.cache import ObjectCache
-from controllers.judges import Judges, NoJudges
+from controllers.governance.judges import Judges, NoJudges
 from controllers.revisions import Revisions
 from ossa.api.contract import ANNOTATION_BREAK_GLASS, API_VERSION
 from ossa.api.execution import ExecutionStatus

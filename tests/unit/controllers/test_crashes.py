@@ -14,7 +14,7 @@ import pytest
 
 from controllers.cache import ObjectCache
 from controllers.executions import ExecutionController
-from controllers.judges import NoJudges
+from controllers.governance.judges import NoJudges
 from controllers.metrics import Metrics
 from controllers.namespaces import Namespaces
 from controllers.revisions import Revisions

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from controllers.cache import ObjectCache
-from controllers.governance import Governance
+from controllers.governance.scan import Scanner
+from controllers.governance.wiring import Governance
 from controllers.policycache import PolicyCache
 from controllers.resync import Followed, learn
-from controllers.scan import Scanner
 from ossa.api.agent import AgentSpec
 from ossa.engine.clock import to_exact_text
 from ossa.governance.question import spec_hash
@@ -145,7 +145,7 @@ async def governed(server: Cluster, **settings: Any) -> AsyncIterator[Governance
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    monkeypatch.setattr("controllers.reports.INTERVAL", 0.2)
+    monkeypatch.setattr("controllers.governance.reports.INTERVAL", 0.2)
     return Cluster()
 
 
@@ -312,7 +312,7 @@ async def test_labels_of_a_namespace_are_followed(server: Cluster) -> None:
 
 
 async def test_what_somebody_else_changed_is_put_right(server: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controllers.natives.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("controllers.governance.natives.LOOK_SECONDS", 0.2)
     server.policy("owned", OWNED)
     async with governed(server):
         await until(lambda: server.of(BINDINGS) and server.status(POLICIES, "owned").get("native") == "True")

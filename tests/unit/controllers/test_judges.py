@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from controllers.cache import ObjectCache
-from controllers.judges import Defaults, Judges
+from controllers.governance.judges import Defaults, Judges
 from controllers.metrics import Metrics
 from controllers.platform import Platform
 from ossa.api.policy import AgentPolicy

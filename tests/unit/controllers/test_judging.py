@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from controllers.denials import MESSAGE_MOST, clean, event_of
-from controllers.judging import DENIAL_MOST, SHOWN_DENIALS, denial_of
-from controllers.questions import Request, scope_of
+from controllers.admission.denials import MESSAGE_MOST, clean, event_of
+from controllers.admission.judging import DENIAL_MOST, SHOWN_DENIALS, denial_of
+from controllers.admission.questions import Request, scope_of
 from ossa.governance.review import policy_problems
 from ossa.governance.verdict import Judgement, Violation
 from tests.unit.controllers.reviews import GOOD, body

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from controllers.admissionmetrics import AdmissionMetrics
+from controllers.admission.metrics import AdmissionMetrics
+from controllers.governance.scan import Scanner
 from controllers.limits import Limits
 from controllers.loop import Loop
 from controllers.metrics import Metrics
 from controllers.policycache import PolicyCache
-from controllers.scan import Scanner
 from ossa.api.execution import ExecutionStatus, TaskStatus
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, NotFound

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controllers.admission import review
+from controllers.admission.handlers import review
 from ossa.engine.checks import workflow_problems
 from tests.unit.controllers.reviews import body
 from tests.unit.engine.world import spec

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import kopf
 
 from controllers.cache import Key, ObjectCache, key_of
+from controllers.governance.natives import Held, Natives
+from controllers.governance.scan import Scanner
 from controllers.loop import Loop
-from controllers.natives import Held, Natives
 from controllers.policycache import PolicyCache
-from controllers.scan import Scanner
 from ossa.api.base import Condition, set_condition
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.policy import AgentPolicyStatus

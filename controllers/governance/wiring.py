@@ -9,14 +9,14 @@ from typing import Any
 import kopf
 
 from controllers.cache import ObjectCache
+from controllers.governance.exceptions import ExceptionController
+from controllers.governance.natives import Natives, watch_natives
+from controllers.governance.policies import PolicyController
+from controllers.governance.reports import Reports
+from controllers.governance.scan import Scanner
 from controllers.loop import Loop
-from controllers.natives import Natives, watch_natives
-from controllers.policies import PolicyController
 from controllers.policycache import PolicyCache
-from controllers.policyexceptions import ExceptionController
-from controllers.reports import Reports
 from controllers.resync import Followed
-from controllers.scan import Scanner
 from controllers.settings import Settings
 from ossa.kube.client import ApiClient
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from controllers.plans import Plans
+from controllers.admission.plans import Plans
 from ossa.api.agent import AgentSpec
 from ossa.api.base import JSONObject
 from ossa.api.execution import ExecutionSpec

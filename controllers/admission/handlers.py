@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import kopf
 
-from controllers.denials import clean
-from controllers.judging import Answer, Judge
-from controllers.policyreviews import PolicyReviews
-from controllers.questions import Request
+from controllers.admission.denials import clean
+from controllers.admission.judging import Answer, Judge
+from controllers.admission.policyreviews import PolicyReviews
+from controllers.admission.questions import Request
 from ossa.api.contract import GROUP, VERSION
 from ossa.governance.review import REVIEWS, Object, review
 from ossa.kube.client import ApiError

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from controllers.announce import announce
+from controllers.governance.present import Present
 from controllers.policycache import PolicyCache
-from controllers.present import Present
 from ossa.api.contract import API_VERSION
 from ossa.governance.agenda import Agenda, difference
 from ossa.governance.exceptions import end_of

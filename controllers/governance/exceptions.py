@@ -12,9 +12,9 @@ import kopf
 from pydantic import ValidationError
 
 from controllers.cache import Key, ObjectCache, key_of
+from controllers.governance.present import is_present
 from controllers.loop import Loop
 from controllers.policycache import PolicyCache
-from controllers.present import is_present
 from ossa.api.base import Condition, set_condition
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.policyexception import AgentPolicyException, AgentPolicyExceptionStatus

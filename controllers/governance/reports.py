@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from controllers.announce import COMPONENT
+from controllers.governance.scan import Scanner
 from controllers.loop import Loop
-from controllers.scan import Scanner
 from ossa.api.contract import LABEL_MANAGED_BY, MANAGED_BY
 from ossa.governance.findings import News, ReportKey
 from ossa.governance.native import LABEL_POLICY

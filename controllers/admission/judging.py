@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from controllers.admissionmetrics import AdmissionMetrics
-from controllers.authors import annotations_of
-from controllers.denials import Denials, clean
-from controllers.plans import Plans
+from controllers.admission.authors import annotations_of
+from controllers.admission.denials import Denials, clean
+from controllers.admission.metrics import AdmissionMetrics
+from controllers.admission.plans import Plans
+from controllers.admission.questions import Request, Scope, question_of, scope_of
 from controllers.policycache import PolicyCache
-from controllers.questions import Request, Scope, question_of, scope_of
 from ossa.api.base import JSONObject
 from ossa.api.contract import ANNOTATION_BREAK_GLASS
 from ossa.api.policy import FailurePolicy

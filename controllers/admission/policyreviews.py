@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from controllers.authors import annotations_of
+from controllers.admission.authors import annotations_of
+from controllers.admission.rights import may, without
 from controllers.policycache import PolicyCache
-from controllers.rights import may, without
 from ossa.api.contract import ANNOTATION_SPEC_CHANGED_BY
 from ossa.api.policyexception import AgentPolicyException
 from ossa.engine.clock import from_text, to_text

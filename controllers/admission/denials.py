@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from controllers.questions import Request
+from controllers.admission.questions import Request
 from ossa.api.contract import API_VERSION
 from ossa.engine.values import shorten
 from ossa.governance.verdict import Judgement
