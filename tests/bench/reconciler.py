@@ -45,9 +45,9 @@ class Reconciler:
         """Requests to the API server until now, by verb."""
         return measure.total(await self.metrics(), "ossa_api_requests_total", ["verb"])
 
-    async def leads(self) -> bool:
-        """Whether it does anything at all."""
-        return sum(measure.total(await self.metrics(), "ossa_leader", []).values()) > 0
+    async def executions(self) -> float:
+        """Those that it has looked at."""
+        return sum(measure.total(await self.metrics(), "ossa_executions", []).values())
 
     async def waiting(self) -> float:
         """Keys that wait to be reconciled, of all kinds."""

@@ -125,7 +125,7 @@ async def _leave_finished(cluster: Cluster, namespace: str, scenario: Scenario, 
 
 
 async def _until_idle(api: ApiClient, held: Reconciler, namespace: str, scenario: Scenario) -> Figures:
-    """From its start until the reconciler leads, has published the workflow, and does nothing more.
+    """From its start until the reconciler has published the workflow, has looked at all that is there, and is idle.
 
     An empty queue alone says little: what is there may still be on its way to it.
     """
@@ -134,7 +134,8 @@ async def _until_idle(api: ApiClient, held: Reconciler, namespace: str, scenario
     while idle_since is None or time.monotonic() - idle_since < IDLE_SECONDS:
         await asyncio.sleep(IDLE_LOOK)
         before, cpu = cpu, held.cpu()
-        if not await held.leads() or await held.waiting() > 0 or cpu - before > IDLE_SHARE * IDLE_LOOK:
+        busy = await held.waiting() > 0 or cpu - before > IDLE_SHARE * IDLE_LOOK
+        if busy or await held.executions() < scenario.finished:
             idle_since = None
         elif idle_since is None:
             idle_since = time.monotonic()
