@@ -15,9 +15,7 @@ SCOPES: Mapping[JudgedKind, frozenset[str]] = {
     "Execution": _OBJECT | {"plan"},
     "Task": _ALWAYS | {"plan", "execution", "task", "agent", "input", "output", "history"},
 }
-POLICY = Language(
-    sorted(frozenset().union(*SCOPES.values())),
-    maps=("request", "params", "variables", "execution", "task", "input"),
-    times=("now",),
-    most=POLICY_EXPRESSION_MAX_LENGTH,
-)
+ROOTS = tuple(sorted(frozenset().union(*SCOPES.values())))
+MAPS = ("request", "params", "variables", "execution", "task", "input")
+TIMES = ("now",)
+POLICY = Language(ROOTS, maps=MAPS, times=TIMES, most=POLICY_EXPRESSION_MAX_LENGTH)

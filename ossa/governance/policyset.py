@@ -14,6 +14,7 @@ from ossa.engine.values import NotJSONError, plain, shorten
 from ossa.governance.exceptions import excepts
 from ossa.governance.policies import CompiledPolicy, CompiledRule, variables_read
 from ossa.governance.question import Plain, Question, applies
+from ossa.governance.together import surely_met
 from ossa.governance.verdict import MESSAGE_MOST, Judgement, Outcome, Verdict, Violation
 
 # (namespace, name) of a ConfigMap -> its data
@@ -86,15 +87,18 @@ class PolicySet:
         ]
         if not held:
             return Verdict()
-        bindings = {key: _json(value) for key, value in question.bindings.items()}
-        judged = (self._judge(policy, question, {**bindings, "now": now}, now) for policy in held)
+        bindings = {**{key: _json(value) for key, value in question.bindings.items()}, "now": now}
+        met = surely_met(held, bindings)
+        judged = (
+            _judgement(policy) if policy.name in met else self._judge(policy, question, bindings, now)
+            for policy in held
+        )
         return Verdict(tuple(judgement for judgement in judged if judgement is not None))
 
     def _judge(
         self, policy: CompiledPolicy, question: Question, bindings: Mapping[str, object], now: datetime
     ) -> Judgement | None:
         """None where its conditions say that it does not apply."""
-        spec = policy.spec
         try:
             if policy.problems:
                 raise EvalError(f"it cannot be judged by: {policy.problems[0]}")
@@ -110,19 +114,7 @@ class PolicySet:
         exception = None
         if violations:
             exception = next((e for e in self.exceptions if excepts(e, policy, question, now)), None)
-        binding: tuple[Outcome, ...] = ("fail", "error") if spec.failure_policy == "Fail" else ("fail",)
-        return Judgement(
-            policy=policy.name,
-            uid=policy.uid,
-            generation=policy.generation,
-            action=spec.action,
-            severity=spec.severity,
-            violations=violations,
-            refuses=spec.action == "Enforce"
-            and exception is None
-            and any(held.outcome in binding for held in violations),
-            exception=None if exception is None else f"{exception.metadata.namespace}/{exception.metadata.name}",
-        )
+        return _judgement(policy, violations, exception)
 
     def _params_of(self, policy: CompiledPolicy) -> Mapping[str, str]:
         held = policy.spec.params
@@ -132,6 +124,23 @@ class PolicySet:
         if found is None:
             raise EvalError(f"spec.params: there is no ConfigMap {held.name!r} in the namespace {held.namespace!r}")
         return found
+
+
+def _judgement(
+    policy: CompiledPolicy, violations: tuple[Violation, ...] = (), exception: AgentPolicyException | None = None
+) -> Judgement:
+    spec = policy.spec
+    binding: tuple[Outcome, ...] = ("fail", "error") if spec.failure_policy == "Fail" else ("fail",)
+    return Judgement(
+        policy=policy.name,
+        uid=policy.uid,
+        generation=policy.generation,
+        action=spec.action,
+        severity=spec.severity,
+        violations=violations,
+        refuses=spec.action == "Enforce" and exception is None and any(held.outcome in binding for held in violations),
+        exception=None if exception is None else f"{exception.metadata.namespace}/{exception.metadata.name}",
+    )
 
 
 class _Scope:
