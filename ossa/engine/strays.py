@@ -9,9 +9,9 @@ from ossa.engine.snapshot import ChildView, PodView
 from ossa.engine.states import TASK_TERMINAL
 
 
-def stray_pods(tasks: Mapping[str, TaskStatus], pods: Mapping[str, PodView]) -> tuple[str, ...]:
-    """Names of pods to be deleted, sorted."""
-    return tuple(sorted(name for name, pod in pods.items() if _is_stray(tasks.get(pod.task), pod)))
+def stray_pods(tasks: Mapping[str, TaskStatus], pods: Mapping[str, PodView], *, round_: int) -> tuple[str, ...]:
+    """Names of pods to be deleted, sorted. round_: the attempt of the Execution."""
+    return tuple(sorted(name for name, pod in pods.items() if _is_stray(tasks.get(pod.task), pod, round_)))
 
 
 def stray_children(tasks: Mapping[str, TaskStatus], children: Mapping[str, ChildView]) -> tuple[str, ...]:
@@ -19,13 +19,15 @@ def stray_children(tasks: Mapping[str, TaskStatus], children: Mapping[str, Child
     return tuple(sorted(name for name, child in children.items() if _is_stray_child(tasks.get(child.task), child)))
 
 
-def _is_stray(task: TaskStatus | None, pod: PodView) -> bool:
+def _is_stray(task: TaskStatus | None, pod: PodView, round_: int) -> bool:
     if pod.deleting or pod.phase in ("Succeeded", "Failed"):
         return False
     if pod.exit_code is not None and pod.containers == 1:
         return False  # the phase comes a moment after the exit code; the log of the pod is still wanted
     if task is None:
         return True
+    if task.phase == "Pending" and pod.round == round_ and pod.attempt > task.attempt:
+        return False  # of a forEach whose items are not known yet: it is taken over when they are
     held = task.items.active.get(str(pod.index)) if task.items is not None else task
     return held is None or held.phase != "Running" or held.pod != pod.name
 

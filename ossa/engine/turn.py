@@ -284,7 +284,7 @@ class Turn(Wishes):
             create=tuple(self._create),
             children=tuple(self._children),
             approvals=tuple(self._approvals),
-            delete=stray_pods(self.tasks, self.snapshot.pods),
+            delete=stray_pods(self.tasks, self.snapshot.pods, round_=status.attempt),
             # Asked for until it is so.
             change=(*self._change, *(ChildChange(name, cancel=True) for name in stray_children(self.tasks, children))),
             verdicts=tuple(self._verdicts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,8 @@ from tests.chaos.records import Evidence, Finding
 
 JSONObject = dict[str, Any]
 SHOWN = 40  # findings that are written out
+# Of the first findings also what was done to the cluster before, in so many seconds: the logs may be gone by then.
+EXPLAINED, BEFORE = 3, 25.0
 
 
 def summary(evidence: Evidence, findings: list[Finding], *, seed: int, seconds: float) -> JSONObject:
@@ -33,11 +36,19 @@ def summary(evidence: Evidence, findings: list[Finding], *, seed: int, seconds: 
         "epochs": len({pod.epoch for pod in evidence.pods.values()}),
         "leasesLost": faults.leases_lost,
         "longestWithoutLeader": round(max((b - a for a, b in pairwise(faults.renewals)), default=0.0), 1),
+        "before": [
+            _before(faults.lines, held.at - faults.began) for held in findings[:EXPLAINED] if held.at is not None
+        ],
         "findings": [
             {**asdict(held), "at": round(held.at - faults.began, 2) if held.at is not None else None}
             for held in findings
         ],
     }
+
+
+def _before(lines: Sequence[str], at: float) -> list[str]:
+    """The faults in the seconds before a moment: each line begins with the time at which it was over."""
+    return [line for line in lines if at - BEFORE <= float(line.split(maxsplit=1)[0]) <= at + 1]
 
 
 def as_text(told: JSONObject) -> str:
@@ -60,6 +71,8 @@ def as_text(told: JSONObject) -> str:
         at = f" at {held['at']:.1f} s" if held["at"] is not None else ""
         lines += ["", f"{held['rule']}: {held['where']}{at}"]
         lines += [f"  expected: {held['expected']}", f"  found:    {held['found']}"]
+    for number, happened in enumerate(told["before"], start=1):
+        lines += ["", f"what happened in the {BEFORE:.0f} s before finding {number}:", *happened]
     if len(told["findings"]) > SHOWN:
         lines += ["", f"and {len(told['findings']) - SHOWN} more: -o json has all of them"]
     return "\n".join(lines)

@@ -46,3 +46,17 @@ def test_a_task_that_runs_may_end_where_its_dependency_fails_now() -> None:
     assert run.phases() == {"a": "Failed", "b": "Running"}
     run.succeed("b")
     assert (run.phases()["b"], run.phase()) == ("Completed", "Failed")
+
+
+def test_items_that_run_are_left_alone_while_nobody_knows_the_items_and_are_taken_over_then() -> None:
+    """A forEach is expanded when the Execution goes on: until then its pods are nobody's, but no strays."""
+    run = Run(compiled(spec({"name": "each", "forEach": {"range": {"count": 2}}})))
+    run.step()
+    assert len(run.requests) == 2
+    run.crash()
+    decision = run.steer(suspend=True)
+    assert (run.phase(), run.status.tasks["each"].items, decision.delete) == ("Paused", None, ())
+    assert run.steer(suspend=False).create == ()
+    run.succeed("each[0]")
+    run.succeed("each[1]")
+    assert (run.phase(), len(run.requests)) == ("Completed", 2)
