@@ -163,11 +163,17 @@ class _Look:
             for parent in self._want.after.get(run.task, ()):
                 before = [r for r in self._runs if r.task == parent and r.round <= run.round]
                 for held in before:
-                    if held.uid not in faults.pods and (held.ended is None or held.ended > run.started):
-                        text = f"{run.pod} started while {held.pod} of {parent!r} ran"
-                        yield Finding(
-                            "order of tasks", self._held.name, f"{run.task} after {parent}", text, run.started
-                        )
+                    if held.uid in faults.pods or (held.ended is not None and held.ended <= run.started):
+                        continue
+                    if any(self._was_over(first, held, run.started) for first in before):
+                        continue
+                    text = f"{run.pod} started while {held.pod} of {parent!r} ran"
+                    yield Finding("order of tasks", self._held.name, f"{run.task} after {parent}", text, run.started)
+
+    def _was_over(self, first: Run, again: Run, moment: float) -> bool:
+        """Whether an attempt had ended by then, and runs again since its pod was taken before that was recorded."""
+        same = (first.index, first.counted) == (again.index, again.counted) and first.uid in self._evidence.faults.pods
+        return same and first.ended is not None and first.ended <= moment
 
     def _children(self) -> Iterator[Finding]:
         """One child for each task that runs a workflow, with the inputs that it was given."""

@@ -183,6 +183,19 @@ def test_a_pod_that_was_taken_away_runs_again() -> None:
     assert check(evidence) == []
 
 
+def test_a_task_runs_again_beside_its_successor_where_its_end_was_taken_before_anybody_knew() -> None:
+    evidence = well()
+    first, after = evidence.runs[0], evidence.runs[1]
+    again = run(first.task, after.started - 0.1, after.started + 0.5, pod="a-again", attempt=first.attempt + 1)
+    again.lost = 1
+    evidence.runs.append(again)
+    status(evidence)["tasks"][first.task].update(attempt=2, lost=1)
+    evidence.faults.leaders.append(first.started)
+    assert "order of tasks" in {finding.rule for finding in check(evidence)}
+    taken(evidence, first.pod)
+    assert check(evidence) == []
+
+
 def test_an_attempt_may_be_lost_where_its_creation_was_not_answered_or_a_reconciler_died() -> None:
     for explained in (True, False):
         evidence = well()
