@@ -45,7 +45,8 @@ def adopt(turn: Turn, revision: CompiledRevision) -> None:
         best = newest.get(unit)
         if best is None or (found.attempt, best.created_at) > (best.attempt, found.created_at):
             newest[unit] = found
-    for unit, found in newest.items():
+    # In the order of the items: those before one are given up where their pods are not there.
+    for unit, found in sorted(newest.items(), key=lambda pair: (pair[0].task, pair[0].index or 0)):
         adopt_unit(turn, unit, found)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.engine.world import Run, compiled, spec
 
 
@@ -60,3 +62,22 @@ def test_items_that_run_are_left_alone_while_nobody_knows_the_items_and_are_take
     run.succeed("each[0]")
     run.succeed("each[1]")
     assert (run.phase(), len(run.requests)) == ("Completed", 2)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_items_are_taken_over_in_whatever_order_their_pods_are_listed(*, backwards: bool) -> None:
+    """The status that told of the items was written, and none of what ran since."""
+    each = {"forEach": {"range": {"count": 4}, "parallelism": 4}, "locks": [{"name": "few", "limit": 4}]}
+    run = Run(compiled(spec({"name": "each", **each})))
+    run.change(held_locks={"few": 4})
+    run.step()
+    told = run.snapshot.execution
+    assert told.status.tasks["each"].items is not None
+    run.change(held_locks={})
+    assert len(run.step().create) == 4
+    pods = sorted(run.snapshot.pods.items(), key=lambda item: item[1].index, reverse=backwards)
+    run.change(execution=told, pods=dict(pods))
+    assert run.step().create == ()
+    for number in range(4):
+        run.succeed(f"each[{number}]")
+    assert (run.phase(), len(run.requests)) == ("Completed", 4)
