@@ -197,7 +197,7 @@ class World(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """A new operator knows what it lists, and nothing else."""
-        self.seen = dict(self.pods)
+        self.seen = dict(sorted(self.pods.items()))  # as the API server lists them: by names, which say nothing
         self.epoch += 1
         self.in_flight, self.refused, self.logs, self.wanted = set(), {}, {}, set()
 

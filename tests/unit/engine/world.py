@@ -130,8 +130,8 @@ class Run:
         return self.step()
 
     def crash(self) -> None:
-        """The reconciler dies before it wrote what it decided last; the pods are there."""
-        self.change(execution=self.written)
+        """The reconciler dies before it wrote what it decided last; the pods are there, listed by their names."""
+        self.change(execution=self.written, pods=dict(sorted(self.snapshot.pods.items())))
 
     def pod(self, task: str, **fields: Any) -> None:
         """Changes the current pod of a task."""
