@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ class ObjectCache:
         """Keeps `item` where it is news; whether it is (the echo of a write that was kept already is not)."""
         key = key_of(item)
         old = self._items.get(key)
-        if old is not None and _version(old) >= _version(item):
+        if old is not None and version_of(old) >= version_of(item):
             return False
         self._items[key] = kept = self._keep(item)
         self._told(old, kept)
@@ -97,6 +97,13 @@ class ObjectCache:
             self._told(old, None)
 
 
-def _version(item: JSONObject) -> int:
+def bare(item: Mapping[str, Any]) -> JSONObject:
+    """Without managedFields, which say who wrote what and may be as large as all the rest."""
+    if "managedFields" not in item["metadata"]:
+        return dict(item)
+    return {**item, "metadata": {key: value for key, value in item["metadata"].items() if key != "managedFields"}}
+
+
+def version_of(item: JSONObject) -> int:
     # Comparable: documented for all resources served from etcd.
     return int(item["metadata"]["resourceVersion"])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controllers.cache import ObjectCache, key_of
+from controllers.cache import ObjectCache, key_of, version_of
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError
 
@@ -39,7 +39,7 @@ def deleted_unseen(known: Iterable[JSONObject], there: Collection[str], version:
 
     there: UIDs of what was in it.
     """
-    return [item for item in known if item["metadata"]["uid"] not in there and _version(item) <= version]
+    return [item for item in known if item["metadata"]["uid"] not in there and version_of(item) <= version]
 
 
 async def learn(api: ApiClient, kinds: Sequence[Followed]) -> None:
@@ -71,7 +71,7 @@ async def _list(api: ApiClient, kind: Followed) -> bool:
         except ApiError as error:
             log.warning("cannot read what is there", extra={"kind": kind.plural, "error": str(error)})
             return False
-        version = int(page["metadata"]["resourceVersion"])
+        version = version_of(page)
         for item in page["items"]:
             there.add(item["metadata"]["uid"])
             # Items of a list come without what they all share.
@@ -88,10 +88,10 @@ async def _list(api: ApiClient, kind: Followed) -> bool:
 def _tell(kind: Followed, item: JSONObject) -> None:
     """One that has the name of another, which was deleted unseen, must not hide that."""
     known = kind.cache.get(key_of(item))
-    if known is not None and known["metadata"]["uid"] != item["metadata"]["uid"] and _version(known) < _version(item):
+    if (
+        known is not None
+        and known["metadata"]["uid"] != item["metadata"]["uid"]
+        and version_of(known) < version_of(item)
+    ):
         kind.seen("DELETED", known)
     kind.seen(None, item)
-
-
-def _version(item: JSONObject) -> int:
-    return int(item["metadata"]["resourceVersion"])

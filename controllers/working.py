@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from controllers.cache import bare
 from ossa.api.contract import ANNOTATION_DEPTH, ANNOTATION_IDENTITY
 from ossa.api.execution import Execution, ExecutionStatus
 from ossa.engine.decision import Announcement
 from ossa.engine.packing import Part, spread
-from ossa.engine.states import EXECUTION_TERMINAL
+from ossa.engine.states import EXECUTION_TERMINAL, is_finished
 
 JSONObject = dict[str, Any]
 # Seconds that a change of the status may wait for others to be written with it; of a large one.
@@ -26,15 +27,13 @@ def kept(item: JSONObject) -> JSONObject:
 
     Its outputs stay where it is a child, for its parent. Whoever wants the rest (to resume it) asks the API server.
     """
-    metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
-    status = item.get("status") or {}
-    if not any(held["type"] == "Finished" and held["status"] == "True" for held in status.get("conditions") or []):
-        return {**item, "metadata": metadata}
-    is_child = ANNOTATION_IDENTITY in (metadata.get("annotations") or {})
+    item, status = bare(item), item.get("status") or {}
+    if not is_finished(status):
+        return item
+    is_child = ANNOTATION_IDENTITY in (item["metadata"].get("annotations") or {})
     dropped = {"inputs", "tasks", "archive"} | (set() if is_child else {"outputs"})
     return {
         **item,
-        "metadata": metadata,
         "spec": {key: value for key, value in item["spec"].items() if key != "inputs"},
         "status": {key: value for key, value in status.items() if key not in dropped},
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from controllers.admission.plans import Plans
+from controllers.cache import bare
 from ossa.api.agent import AgentSpec
 from ossa.api.base import JSONObject
 from ossa.api.execution import ExecutionSpec
@@ -111,15 +112,9 @@ def question_of(
         subjects=tuple(named),
     )
     bindings: dict[str, object] = {
-        "object": _bare(request.body),
-        "oldObject": None if request.old is None else _bare(request.old),
+        "object": bare(request.body),
+        "oldObject": None if request.old is None else bare(request.old),
         "request": request_of(question, dry_run=request.dry_run),
         "namespaceObject": namespace,
     }
     return replace(question, bindings=bindings if request.kind == "Agent" else {**bindings, "plan": plan})
-
-
-def _bare(item: Object) -> JSONObject:
-    """Without managedFields, which say who wrote what and may be as large as all the rest."""
-    metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
-    return {**item, "metadata": metadata}

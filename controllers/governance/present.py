@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from controllers.cache import bare
 from controllers.policycache import PolicyCache
-from ossa.engine.states import EXECUTION_TERMINAL
+from ossa.engine.states import EXECUTION_TERMINAL, is_finished
 from ossa.governance.findings import ObjectKey
 from ossa.governance.question import SubjectKind
 from ossa.governance.world import SUBJECTS, Key, World
@@ -53,7 +54,7 @@ class Present:
         metadata = (new or old or {})["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         if new is not None and is_present(kind, new):
-            self._held[kind][namespace, name] = _bare(new)
+            self._held[kind][namespace, name] = bare(new)
             if old is not None and is_present(kind, old) and not _differs(old, new):
                 return []
             self._names[kind, namespace].add(name)
@@ -103,13 +104,6 @@ class _Namespaces(Mapping[Key, _Object]):
         return 0
 
 
-def _bare(item: JSONObject) -> JSONObject:
-    """Without managedFields, as at admission: they say who wrote what, and may be as large as all the rest."""
-    if "managedFields" not in item["metadata"]:
-        return item
-    return {**item, "metadata": {key: value for key, value in item["metadata"].items() if key != "managedFields"}}
-
-
 def is_present(kind: SubjectKind, item: JSONObject) -> bool:
     """Whether an object is still to be judged: it is not being deleted, and is no Execution that has ended."""
     if item["metadata"].get("deletionTimestamp"):
@@ -118,8 +112,7 @@ def is_present(kind: SubjectKind, item: JSONObject) -> bool:
     if kind != "Execution" or status.get("phase") not in EXECUTION_TERMINAL:
         return True
     # A Failed one may be tried again.
-    finished = any(held["type"] == "Finished" and held["status"] == "True" for held in status.get("conditions") or [])
-    return status["phase"] != "Completed" and not finished
+    return status["phase"] != "Completed" and not is_finished(status)
 
 
 def _differs(old: JSONObject, new: JSONObject) -> bool:

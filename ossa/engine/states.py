@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ossa.api.execution import ExecutionPhase, TaskPhase
 
@@ -71,3 +73,9 @@ def check_task_transition(source: TaskPhase, target: TaskPhase) -> None:
     """Raises IllegalTransition for a change that the table of tasks does not have."""
     if (source, target) not in _TASK:
         raise IllegalTransition(f"a task cannot go from {source} to {target}")
+
+
+def is_finished(status: Mapping[str, Any]) -> bool:
+    """Whether an Execution has ended for good, by the raw status of one: a Failed one may be tried again."""
+    conditions = status.get("conditions") or []
+    return any(held.get("type") == "Finished" and held.get("status") == "True" for held in conditions)

@@ -16,6 +16,7 @@ from ossa.api.policy import AgentPolicy, Operation
 from ossa.api.policyexception import AgentPolicyException
 from ossa.api.workflow import WorkflowSpec
 from ossa.engine.expressions import CompileError
+from ossa.engine.states import is_finished
 from ossa.governance.plan import Agents, is_complete, plan_of
 from ossa.governance.policies import CompiledPolicy, InvalidPolicyError, compile_policy
 from ossa.governance.policyset import PolicySet
@@ -261,12 +262,8 @@ def judged_objects(world: World) -> Iterator[Object]:
 
 
 def _ended(item: Object) -> bool:
-    phase = (item.get("status") or {}).get("phase")
-    finished = any(
-        held.get("type") == "Finished" and held.get("status") == "True"
-        for held in (item.get("status") or {}).get("conditions") or []
-    )
-    return phase == "Completed" or finished
+    status = item.get("status") or {}
+    return status.get("phase") == "Completed" or is_finished(status)
 
 
 def _with_request(question: Question, *, dry_run: bool) -> Question:
