@@ -1,0 +1,1 @@
+"""The audit trail, pure: entries, their chains, and what proves them."""

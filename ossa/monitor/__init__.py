@@ -1,0 +1,1 @@
+"""What watches and keeps: the recorder of resources, the processors of events, alerts."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: migrations, rows, and the queries that exist."""
