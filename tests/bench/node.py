@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -144,11 +143,20 @@ async def beat(api: ApiClient) -> None:
         await asyncio.sleep(RENEW_SECONDS)
 
 
+async def appear(api: ApiClient) -> None:
+    """The Node is there and ready, also the one of the scenario before, which nobody has kept alive meanwhile."""
+    node = node_object()
+    try:
+        await api.post(paths.core("nodes"), node)
+    except Conflict:
+        ready = {"status": {"conditions": node["status"]["conditions"]}}
+        await api.patch(paths.core("nodes", name=NODE) + "/status", ready)
+
+
 async def serve(namespace: str) -> None:
     """Runs until it is ended."""
     async with ApiClient(load_config()) as api, asyncio.TaskGroup() as group:
-        with suppress(Conflict):  # the one of the scenario before
-            await api.post(paths.core("nodes"), node_object())
+        await appear(api)
         node = FakeNode(api, namespace)
         group.create_task(beat(api))
         group.create_task(
