@@ -1,30 +1,31 @@
 """Authors: who made the last change of an object's spec, recorded in its annotations when it is admitted.
 
-Pure but for its registration. What these handlers write the ValidatingAdmissionPolicy `ossa-authors` checks: it is that
-policy, held by the API server itself, that keeps users from writing another name.
+Pure. What is written the ValidatingAdmissionPolicy `ossa-authors` checks: it is that policy, held by the API server
+itself, that keeps users from writing another name.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import kopf
+import orjson
 
 from ossa.api.contract import (
     ANNOTATION_AUTHOR,
     ANNOTATION_BREAK_GLASS,
     ANNOTATION_CREATED_BY,
     ANNOTATION_SPEC_CHANGED_BY,
-    GROUP,
-    VERSION,
 )
 
 Object = Mapping[str, Any]
 KINDS = ("agents", "workflows", "executions", "agentpolicies", "agentpolicyexceptions")
-PREFIX = "authors-"  # of the handlers' ids, which are the webhook's paths
+PREFIX = "authors-"  # of the webhook's paths
+ANNOTATIONS = "/metadata/annotations"
 
 
 class BadUsers(ValueError):
@@ -78,19 +79,39 @@ def broken_glass(kind: str, old: Object | None, userinfo: Object, groups: frozen
     return {ANNOTATION_BREAK_GLASS: str(userinfo.get("username", ""))}
 
 
-def _handler(kind: str, delegates: frozenset[str], break_glass: frozenset[str]) -> Callable[..., Awaitable[None]]:
-    async def handle(body: Object, old: Object | None, userinfo: Object, patch: kopf.Patch, **_: Any) -> None:
-        names = recorded(body, old, str(userinfo.get("username", "")), delegates)
-        for key, name in (names | broken_glass(kind, old, userinfo, break_glass)).items():
-            patch.metadata.annotations[key] = name
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Answers the reviews of the mutating webhook. Without kopf, which takes several times as long to make a patch.
 
-    return handle
+    delegates: users that act for others. break_glass: groups whose members policies do not refuse.
+    """
+
+    delegates: frozenset[str]
+    break_glass: frozenset[str] = frozenset()
+
+    def answer(self, request: Object) -> dict[str, Any]:
+        """The AdmissionReview that answers a request about one of KINDS: allowed, and a JSON patch of annotations."""
+        new, old, userinfo = request["object"], request.get("oldObject"), request.get("userInfo") or {}
+        names = recorded(new, old, str(userinfo.get("username", "")), self.delegates)
+        names |= broken_glass(request["resource"]["resource"], old, userinfo, self.break_glass)
+        response: dict[str, Any] = {"uid": request.get("uid", ""), "allowed": True}
+        if patch := patch_of(new, names):
+            response |= {"patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()}
+        return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 
 
-def register(
-    registry: kopf.OperatorRegistry, delegates: frozenset[str], break_glass: frozenset[str] = frozenset()
-) -> None:
-    """Add the handlers to a registry. `break_glass` are the groups whose members policies do not refuse."""
-    for kind in KINDS:
-        handler = _handler(kind, delegates, break_glass)
-        kopf.on.mutate(GROUP, VERSION, kind, id=PREFIX + kind, registry=registry)(handler)
+def patch_of(item: Object, names: Mapping[str, str | None]) -> list[dict[str, Any]]:
+    """The JSON patch that sets annotations of an object, and removes those that are None."""
+    held = item["metadata"].get("annotations")
+    if not held:
+        added = {key: name for key, name in names.items() if name is not None}
+        return [{"op": "add", "path": ANNOTATIONS, "value": added}] if added else []
+    return [
+        {"op": "remove", "path": _pointer(key)} if name is None else {"op": "add", "path": _pointer(key), "value": name}
+        for key, name in names.items()
+        if name is not None or key in held
+    ]
+
+
+def _pointer(annotation: str) -> str:
+    return f"{ANNOTATIONS}/{annotation.replace('~', '~0').replace('/', '~1')}"

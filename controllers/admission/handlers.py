@@ -1,8 +1,7 @@
 """Admission: refuses what an object itself proves wrong, and what policies refuse. A handler's id is a webhook's path.
 
-/agents, /workflows and /executions check the object, and then ask the policies with failurePolicy Fail: the API server
-refuses what does not reach them. /policies-ignore-agents and so on ask those with Ignore. /agentpolicies and
-/agentpolicyexceptions are for those who govern.
+/agents, /workflows and /executions check the object, and then ask the policies; the API server refuses what does not
+reach them. /agentpolicies and /agentpolicyexceptions are for those who govern.
 """
 
 from __future__ import annotations
@@ -40,7 +39,6 @@ def message(problems: list[str]) -> str:
     return f"{len(problems)} problems:\n" + "\n".join(f"- {problem}" for problem in shown)
 
 
-IGNORE = "policies-ignore-"  # of the ids of the handlers that ask policies with failurePolicy Ignore
 UNREACHED = "the API server did not answer the OSSA webhook; try again"
 
 
@@ -53,23 +51,14 @@ class Admission:
     operators: frozenset[str]
 
     async def checked(self, kind: str, asked: Asked) -> None:
-        """The object itself first, then the policies with failurePolicy Fail. Raises kopf.AdmissionError."""
+        """The object itself first, then the policies. Raises kopf.AdmissionError."""
         by_operator = asked.userinfo.get("username") in self.operators
         if problems := review(kind, asked.body, asked.old, by_operator=by_operator):
             raise kopf.AdmissionError(message(problems), code=UNPROCESSABLE)
         try:
-            answer = await self.judge.judge(asked.request(kind), "Fail")
+            answer = await self.judge.judge(asked.request(kind))
         except ApiError as error:
             raise kopf.AdmissionError(f"{UNREACHED}: {clean(str(error))}", code=UNAVAILABLE) from error
-        _give(answer, asked.warnings)
-
-    async def ignoring(self, kind: str, asked: Asked) -> None:
-        """The policies with failurePolicy Ignore, which let pass what they cannot judge. Raises kopf.AdmissionError."""
-        try:
-            answer = await self.judge.judge(asked.request(kind), "Ignore")
-        except ApiError as error:
-            logger.warning("policies with failurePolicy Ignore not asked", extra={"error": str(error)})
-            return
         _give(answer, asked.warnings)
 
     async def governing(self, kind: str, asked: Asked) -> None:
@@ -137,7 +126,6 @@ def _handler(kind: str, does: Callable[[str, Asked], Awaitable[None]]) -> Callab
 # The kind of the reviews that come to a path.
 PATHS: Mapping[str, str] = {
     **{kind: kind for kind in REVIEWS},
-    **{IGNORE + kind: kind for kind in REVIEWS},
     **{kind: kind for kind in ("agentpolicies", "agentpolicyexceptions")},
 }
 
@@ -145,5 +133,5 @@ PATHS: Mapping[str, str] = {
 def register(registry: kopf.OperatorRegistry, admission: Admission) -> None:
     """Add the handlers to a registry."""
     for path, kind in PATHS.items():
-        does = admission.governing if kind not in REVIEWS else admission.checked if path == kind else admission.ignoring
+        does = admission.checked if kind in REVIEWS else admission.governing
         kopf.on.validate(GROUP, VERSION, kind, id=path, registry=registry)(_handler(kind, does))

@@ -14,7 +14,6 @@ from controllers.admission.questions import Request, Scope, question_of, scope_o
 from controllers.policycache import PolicyCache
 from ossa.api.base import JSONObject
 from ossa.api.contract import ANNOTATION_BREAK_GLASS
-from ossa.api.policy import FailurePolicy
 from ossa.api.validation import InvalidSpecError
 from ossa.engine.programs import CompileError
 from ossa.engine.values import shorten
@@ -38,7 +37,7 @@ class Answer:
 
 @dataclass
 class Judge:
-    """Judges requests by the policies of one failurePolicy: the API server has a webhook for each.
+    """Judges requests by the policies; one that cannot be evaluated counts as its failurePolicy says.
 
     break_glass: groups whose members' requests policies judge and do not refuse.
     operators: users that the operator is, which says of a child Execution what is recorded of its parent.
@@ -52,9 +51,9 @@ class Judge:
     operators: frozenset[str] = frozenset()
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     _whole: PolicySet | None = field(default=None, repr=False)
-    _parts: dict[tuple[FailurePolicy, Scope], PolicySet] = field(default_factory=dict, repr=False)
+    _parts: dict[Scope, PolicySet] = field(default_factory=dict, repr=False)
 
-    async def judge(self, request: Request, failure_policy: FailurePolicy) -> Answer:
+    async def judge(self, request: Request) -> Answer:
         """What the policies say.
 
         An object that does not make sense passes here: the checks of its kind refuse it, with what is wrong.
@@ -63,7 +62,7 @@ class Judge:
         scope = scope_of(request)
         if scope == "nothing":
             return Answer()
-        policies = self._part(failure_policy, scope)
+        policies = self._part(scope)
         held = policies.of(request.kind)
         if not held:
             return Answer()
@@ -96,22 +95,15 @@ class Judge:
             return bool(annotations_of(request.body).get(ANNOTATION_BREAK_GLASS))
         return not self.break_glass.isdisjoint(request.groups)
 
-    def _part(self, failure_policy: FailurePolicy, scope: Scope) -> PolicySet:
+    def _part(self, scope: Scope) -> PolicySet:
         """The policies that are asked, made once for each set of all policies."""
         whole = self.policies.current()
         if whole is not self._whole:
             self._whole, self._parts = whole, {}
-        key = (failure_policy, scope)
-        if key not in self._parts:
-            self._parts[key] = replace(
-                whole,
-                policies=tuple(
-                    held
-                    for held in whole.policies
-                    if held.spec.failure_policy == failure_policy and _is_asked(held, scope)
-                ),
-            )
-        return self._parts[key]
+        if scope not in self._parts:
+            asked = tuple(held for held in whole.policies if _is_asked(held, scope))
+            self._parts[scope] = replace(whole, policies=asked)
+        return self._parts[scope]
 
     async def _namespace(self, name: str) -> JSONObject:
         """The API server is asked about one that is too new to be known: a selector of its labels must not miss it."""

@@ -113,7 +113,8 @@ class PolicySet:
             violations = tuple(_deferred(held) for held in violations)
         exception = None
         if violations:
-            exception = next((e for e in self.exceptions if excepts(e, policy, question, now)), None)
+            held = self.exceptions_in(question.namespace)
+            exception = next((e for e in held if excepts(e, policy, question, now)), None)
         return _judgement(policy, violations, exception)
 
     def _params_of(self, policy: CompiledPolicy) -> Mapping[str, str]:

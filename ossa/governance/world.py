@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from ossa.api.agent import AgentSpec
 from ossa.api.base import JSONObject, Model
-from ossa.api.contract import ANNOTATION_SPEC_CHANGED_BY, API_VERSION
+from ossa.api.contract import API_VERSION
 from ossa.api.execution import ExecutionSpec
 from ossa.api.policy import AgentPolicy, Operation
 from ossa.api.policyexception import AgentPolicyException
 from ossa.api.workflow import WorkflowSpec
+from ossa.engine.approvals import author_of
 from ossa.engine.expressions import CompileError
 from ossa.engine.states import is_finished
 from ossa.governance.plan import Agents, is_complete, plan_of
@@ -179,7 +180,7 @@ def question_of(world: World, item: Object, asked: Asked) -> Question:
             name=name,
             labels=labels_of(item),
             namespace_labels=labels_of(place),
-            user=author_of(item) if asked.user is None else asked.user,
+            user=author_of(metadata_of(item).get("annotations") or {}) if asked.user is None else asked.user,
             groups=tuple(asked.groups),
             bindings=bindings,
             complete=kind == "Agent" or is_complete(plan),
@@ -246,11 +247,6 @@ def _started(execution: Object, question: Question) -> JSONObject:
         "retryOf": spec.get("retryOf") or "",
         "breakGlass": False,
     }
-
-
-def author_of(item: Object) -> str:
-    """Who made the last change of its spec, as admission recorded it; '' where unknown."""
-    return str((metadata_of(item).get("annotations") or {}).get(ANNOTATION_SPEC_CHANGED_BY) or "")
 
 
 def judged_objects(world: World) -> Iterator[Object]:

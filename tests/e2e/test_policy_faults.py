@@ -21,12 +21,21 @@ ADMISSION = "ossa-admission"
 OTHER_CA = base64.b64encode(Path(__file__).with_name("other-ca.pem").read_bytes()).decode()
 NOBODY = {"service": {"name": "nobody", "namespace": "ossa-system", "port": 443, "path": "/agents"}}
 BLACK_HOLE = {"url": "https://192.0.2.1:443/agents"}  # of the addresses that lead nowhere
-WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+# Of the entries: the one that refuses, and the one that records authors.
+ENTRIES = {
+    "agents.ossa.dev": "ValidatingWebhookConfiguration",
+    "authors-agents.ossa.dev": "MutatingWebhookConfiguration",
+}
+
+
+def webhooks(kind: str) -> str:
+    return f"/apis/admissionregistration.k8s.io/v1/{kind.lower()}s"
 
 
 async def broken_entry(namespace: Namespace, name: str, client: JSONObject) -> JSONObject:
     """A copy of an entry of the installation, for marked objects in the one namespace that it does not look at."""
-    held = await namespace.cluster.api.get(f"{WEBHOOKS}/ossa-admission")
+    kind = ENTRIES[name]
+    held = await namespace.cluster.api.get(f"{webhooks(kind)}/ossa-admission")
     (entry,) = (hook for hook in held["webhooks"] if hook["name"] == name)
     made = {
         **entry,
@@ -35,12 +44,12 @@ async def broken_entry(namespace: Namespace, name: str, client: JSONObject) -> J
         "objectSelector": {"matchLabels": {"e2e": namespace.name}},
         "timeoutSeconds": 2,
     }
-    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
-    return {**kind, "metadata": {"name": namespace.name}, "webhooks": [made]}
+    version = "admissionregistration.k8s.io/v1"
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": namespace.name}, "webhooks": [made]}
 
 
 @pytest.mark.parametrize("client", [NOBODY, BLACK_HOLE, {}], ids=["down", "slow", "old-certificate"])
-@pytest.mark.parametrize("name", ["agents.ossa.dev", "policies-ignore-agents.ossa.dev"])
+@pytest.mark.parametrize("name", list(ENTRIES))
 async def test_a_webhook_that_does_not_answer(namespace: Namespace, name: str, client: JSONObject) -> None:
     """Each entry as it is installed, but that nobody answers: Fail refuses, Ignore lets pass, within its time."""
     item = an_agent("probe")
@@ -59,10 +68,11 @@ async def test_a_webhook_that_does_not_answer(namespace: Namespace, name: str, c
 
     # With Fail first, so that it is known that the API server asks in vain, and then as it is installed.
     first = {**entry, "webhooks": [{**hook, "failurePolicy": "Fail"}]}
-    made = await namespace.cluster.api.post(WEBHOOKS, first)
+    path = webhooks(ENTRIES[name])
+    made = await namespace.cluster.api.post(path, first)
     try:
         await wait_for(refused, "the API server to ask in vain", timeout=30)
-        await namespace.cluster.api.put(f"{WEBHOOKS}/{namespace.name}", {**entry, "metadata": made["metadata"]})
+        await namespace.cluster.api.put(f"{path}/{namespace.name}", {**entry, "metadata": made["metadata"]})
         await wait_for(
             taken if hook["failurePolicy"] == "Ignore" else refused, "what its failurePolicy says", timeout=30
         )
@@ -71,7 +81,7 @@ async def test_a_webhook_that_does_not_answer(namespace: Namespace, name: str, c
         await dry(elsewhere, item)
         assert time.monotonic() - began < 10
     finally:
-        await namespace.cluster.api.delete(f"{WEBHOOKS}/{namespace.name}")
+        await namespace.cluster.api.delete(f"{path}/{namespace.name}")
 
 
 async def scale(replicas: int) -> None:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from controllers.admission import authors
-from controllers.admission.handlers import IGNORE, PATHS, REVIEWS
+from controllers.admission.handlers import PATHS, REVIEWS
 from controllers.creation import EPOCH_POLICY
 from controllers.leading import LEASE
 from ossa.api import crds
@@ -241,8 +241,7 @@ def test_every_kind_has_a_webhook_at_its_handlers_paths() -> None:
         assert rule["operations"] == ["CREATE", "UPDATE"]  # a deletion is never held up, nor that of a policy
         assert (rule["apiGroups"], rule["apiVersions"]) == ([GROUP], [VERSION])
         assert rule["scope"] == scope_of(PATHS[path])
-        # Those of policies that may be ignored hold nobody up with the webhook down; all others do.
-        assert webhook["failurePolicy"] == ("Ignore" if path.startswith(IGNORE) else "Fail")
+        assert webhook["failurePolicy"] == "Fail"
         # A denial is an Event, but for a dry run.
         assert webhook["sideEffects"] == ("NoneOnDryRun" if PATHS[path] in REVIEWS else "None")
         assert webhook["timeoutSeconds"] == 5

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from controllers.admission.handlers import IGNORE, REVIEWS
+from controllers.admission.handlers import REVIEWS
 from ossa.api import crds
 from tests.unit.controllers.admissionserver import Cluster, Process, admission_review, make_certificate, running
 from tests.unit.controllers.reviews import GOOD, body
@@ -77,23 +77,23 @@ async def until(process: Process, path: str, review: dict[str, Any], *, allowed:
     raise AssertionError(f"it is not {'allowed' if allowed else 'refused'} within 10 s")
 
 
-async def test_every_path_is_judged_by_the_policies_of_its_failure_policy(tmp_path: Path) -> None:
-    fails, ignores = policy("fails"), policy("ignores", failurePolicy="Ignore")
-    async with governed(tmp_path, fails, ignores) as (cluster, process):
+@pytest.mark.parametrize("failure_policy", ["Fail", "Ignore"])
+async def test_every_path_is_judged(tmp_path: Path, failure_policy: str) -> None:
+    held = policy("p", failurePolicy=failure_policy)
+    async with governed(tmp_path, held) as (cluster, process):
         for kind in REVIEWS:
-            for path, name in ((kind, "fails"), (IGNORE + kind, "ignores")):
-                refused = await answer(process, path, creates(kind))
-                assert refused["allowed"] is False
-                assert refused["status"] == {"code": 403, "message": f"policy '{name}': it is bad"}
-                assert (await answer(process, path, creates(kind, labelled(kind))))["allowed"] is True
-                # With generateName, and no name yet.
-                unnamed = labelled(kind, bad="yes")
-                unnamed["metadata"] = {"generateName": "a-", "namespace": "team", "labels": {"bad": "yes"}}
-                assert (await answer(process, path, creates(kind, unnamed)))["allowed"] is False
+            refused = await answer(process, kind, creates(kind))
+            assert refused["allowed"] is False
+            assert refused["status"] == {"code": 403, "message": "policy 'p': it is bad"}
+            assert (await answer(process, kind, creates(kind, labelled(kind))))["allowed"] is True
+            # With generateName, and no name yet.
+            unnamed = labelled(kind, bad="yes")
+            unnamed["metadata"] = {"generateName": "a-", "namespace": "team", "labels": {"bad": "yes"}}
+            assert (await answer(process, kind, creates(kind, unnamed)))["allowed"] is False
         # A policy that is gone refuses nothing, and a new one at once.
-        cluster.remove(f"{POLICIES}/fails")
+        cluster.remove(f"{POLICIES}/p")
         await until(process, "agents", creates("agents"), allowed=True)
-        cluster.create(POLICIES, fails)
+        cluster.create(POLICIES, held)
         await until(process, "agents", creates("agents"), allowed=False)
 
 
@@ -143,11 +143,10 @@ async def test_warn_audit_and_what_has_no_value(tmp_path: Path) -> None:
     async with governed(tmp_path, *policies) as (cluster, process):
         said = await answer(process, "agents", creates("agents"))
         assert said["allowed"] is True
-        assert said["warnings"] == ["policy 'a-warns': it is bad"]
-        said = await answer(process, f"{IGNORE}agents", creates("agents"))
-        assert said["allowed"] is True
-        assert said["warnings"][0].startswith("policy 'c-error': the rule 'rules[0]': `object.spec.nothing.there`: ")
-        assert said["warnings"][0].endswith("(let pass, by its failurePolicy)")
+        warned, passed = said["warnings"]
+        assert warned == "policy 'a-warns': it is bad"
+        assert passed.startswith("policy 'c-error': the rule 'rules[0]': `object.spec.nothing.there`: ")
+        assert passed.endswith("(let pass, by its failurePolicy)")
         # An agent that is not there yet is no reason to refuse: the binding verdict falls at the start.
         said = await answer(process, "workflows", creates("workflows", labelled("workflows")))
         assert said["allowed"] is True
@@ -278,7 +277,7 @@ async def test_large_objects_are_judged(tmp_path: Path) -> None:
         item = labelled("workflows", bad="yes")
         item["metadata"]["managedFields"] = [{"f": "x" * 1_500_000}]
         old = {**item, "spec": {**item["spec"], "description": "old"}}
-        refused = await answer(process, IGNORE + "workflows", updates("workflows", old, item))
+        refused = await answer(process, "workflows", updates("workflows", old, item))
         assert refused["status"]["message"] == "policy 'p': it is bad"
 
 
@@ -354,8 +353,7 @@ async def test_exceptions(tmp_path: Path) -> None:
 async def test_a_policy_that_does_not_compile_follows_its_failure_policy(tmp_path: Path, failure_policy: str) -> None:
     held = policy("broken", {"expression": "object."}, failurePolicy=failure_policy)
     async with governed(tmp_path, held) as (_, process):
-        path = "agents" if failure_policy == "Fail" else f"{IGNORE}agents"
-        said = await answer(process, path, creates("agents"))
+        said = await answer(process, "agents", creates("agents"))
         assert said["allowed"] is (failure_policy == "Ignore")
         words = said["status"]["message"] if failure_policy == "Fail" else said["warnings"][0]
         assert words.startswith("policy 'broken': it cannot be judged by: spec.rules[0].expression: `object.`")

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from controllers.admission import authors, rights
-from controllers.admission.handlers import IGNORE, PATHS
+from controllers.admission.handlers import PATHS
 from ossa.api import crds
 from tests.unit.controllers.admissionserver import (
     Cluster,
@@ -87,15 +87,11 @@ async def test_the_process(certificate: tuple[Path, Path], tmp_path: Path) -> No
         cluster.kinds = [kind.plural for kind in crds.KINDS]
         await process.wait_until_listening()
 
-        # Every path that checks refuses a bad object, with the field, and lets a good one pass. Without policies those
-        # for failurePolicy Ignore have nothing to say.
+        # Every path that checks refuses a bad object, with the field, and lets a good one pass.
         for path, kind in PATHS.items():
             status, answer = await process.post(f"/{path}", admission_review(kind, BAD[kind]))
             assert status == 200
             assert answer["response"]["uid"] == "review-1"
-            if path.startswith(IGNORE):
-                assert answer["response"]["allowed"] is True
-                continue
             assert answer["response"]["allowed"] is False
             assert answer["response"]["status"]["code"] == 422
             assert answer["response"]["status"]["message"].startswith(FIELD[kind])
@@ -115,7 +111,6 @@ async def test_the_process(certificate: tuple[Path, Path], tmp_path: Path) -> No
             ("/", admission_review("agents", GOOD["agents"])),
             ("/agents/", admission_review("agents", GOOD["agents"])),
             ("/agents", admission_review("workflows", BAD["workflows"])),
-            ("/policies-ignore-agents", admission_review("workflows", GOOD["workflows"])),
             ("/agentpolicies", admission_review("agentpolicyexceptions", GOOD["agentpolicyexceptions"])),
             ("/authors-agents", admission_review("workflows", GOOD["workflows"])),
             ("/authors-nothing", admission_review("agents", GOOD["agents"])),
