@@ -16,10 +16,9 @@ import copy
 import gc
 import logging
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -34,7 +33,7 @@ from controllers.admission.metrics import AdmissionMetrics
 from controllers.admission.plans import Plans
 from controllers.admission.policyreviews import PolicyReviews
 from controllers.admission.server import WebhookServer
-from controllers.leading import told_to_stop
+from controllers.leading import told_to_stop, unless
 from controllers.policycache import PolicyCache
 from ossa.api import crds
 from ossa.api.contract import GROUP, VERSION
@@ -199,30 +198,36 @@ class Process:
             operators=settings.operators,
         )
 
-    async def run(self) -> None:
-        """Serve until SIGTERM, or until a watch fails in a way that is not foreseen. The port is opened last."""
+    async def run(self, stopped: asyncio.Event) -> None:
+        """Serve until `stopped` is set, or until a watch fails in a way that is not foreseen."""
         self._metrics.serve(self._settings.metrics_port)
         self._metrics.follow(self._policies)
         parts = (self._policies.run(), self._plans.run(), self._denials.run())
         watching = [asyncio.create_task(part) for part in parts]
-        known = asyncio.create_task(self._synced())
-        await asyncio.wait([known, *watching], return_when=asyncio.FIRST_COMPLETED)
+        known, told = asyncio.create_task(self._synced()), asyncio.create_task(stopped.wait())
+        done, _ = await asyncio.wait([known, told, *watching], return_when=asyncio.FIRST_COMPLETED)
+        if known in done and not stopped.is_set():
+            await self._serve(stopped, watching)
+        ended = [task for task in (known, *watching) if task.done()]
+        for task in (known, told, *watching):
+            task.cancel()
+        await asyncio.gather(known, told, *watching, return_exceptions=True)
+        for task in ended:
+            task.result()
+
+    async def _serve(self, stopped: asyncio.Event, watching: Sequence[asyncio.Task[None]]) -> None:
+        """Answers reviews until `stopped` is set or one of `watching` ends."""
         # What has been made so far lives as long as the process: the collector need not walk over it amid the reviews.
         gc.collect()
         gc.freeze()
         # When kopf ends it takes each task of the loop for its own: it would wait for ours, and raise what they raise.
-        ended, before = asyncio.Event(), asyncio.all_tasks()
-        tasks = await self._spawned(ended)
-        told_to_stop(ended)  # kopf has put handlers of its own in place, which leave a task that it then waits for
+        before = asyncio.all_tasks()
+        tasks = await self._spawned(stopped)
+        told_to_stop(stopped)  # kopf has put handlers of its own in place, which leave a task that it then waits for
         operator = asyncio.create_task(kopf.run_tasks(tasks, ignored=before))
-        done, _ = await asyncio.wait([operator, *watching], return_when=asyncio.FIRST_COMPLETED)
-        ended.set()
+        await asyncio.wait([operator, *watching], return_when=asyncio.FIRST_COMPLETED)
+        stopped.set()
         await operator
-        for task in (known, *watching):
-            task.cancel()
-        await asyncio.gather(known, *watching, return_exceptions=True)
-        for task in done - {operator}:
-            task.result()
 
     async def _synced(self) -> None:
         await self._policies.synced()
@@ -254,10 +259,16 @@ class Process:
 
 
 async def serve(config: KubeConfig, settings: Settings) -> None:
-    """Waits for the kinds, then serves."""
-    await wait_for_kinds(config, sorted({*handlers.PATHS.values()}))
-    async with ApiClient(config) as api:
-        await Process(api, settings).run()
+    """Waits for the kinds, then serves, until SIGTERM or SIGINT."""
+    stopped = told_to_stop()
+
+    async def known() -> bool:
+        await wait_for_kinds(config, sorted({*handlers.PATHS.values()}))
+        return True
+
+    if await unless(stopped, known()):
+        async with ApiClient(config) as api:
+            await Process(api, settings).run(stopped)
 
 
 def only_surprises(record: logging.LogRecord) -> bool:
@@ -272,8 +283,6 @@ def main() -> None:
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("kopf").setLevel(logging.WARNING)
     logging.getLogger("kopf.objects").addFilter(only_surprises)
-    # Until kopf puts its own in place: the first process of a container has no default that would end it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Its TLS and its streams take half of the time of the standard library's.
     uvloop.run(serve(load_config(), settings))
 

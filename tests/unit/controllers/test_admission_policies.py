@@ -150,7 +150,7 @@ async def test_warn_audit_and_what_has_no_value(tmp_path: Path) -> None:
         # An agent that is not there yet is no reason to refuse: the binding verdict falls at the start.
         said = await answer(process, "workflows", creates("workflows", labelled("workflows")))
         assert said["allowed"] is True
-        assert "it is judged again at the start" in said["warnings"][0]
+        assert "it is judged again at the start" in said["warnings"][-1]
         for name in ("a", "b"):
             agent = {
                 "kind": "Agent",
