@@ -45,6 +45,9 @@ DEFAULT_SERVICE_ACCOUNT = "default"
 ANNOTATION_CREATED_BY = "ossa.dev/created-by"
 ANNOTATION_SPEC_CHANGED_BY = "ossa.dev/spec-changed-by"  # the author: who made the last change of the spec
 ANNOTATION_AUTHOR = "ossa.dev/author"  # for whom a delegate acts
+# On an Execution: the request to the gateway that made it, and the trace that it belongs to (W3C Trace Context).
+ANNOTATION_REQUEST_ID = "ossa.dev/request-id"
+ANNOTATION_TRACEPARENT = "ossa.dev/traceparent"
 # On an Execution that a member of a break-glass group made: that user. Policies are judged, and do not refuse.
 ANNOTATION_BREAK_GLASS = "ossa.dev/break-glass"
 
