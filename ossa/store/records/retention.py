@@ -190,8 +190,7 @@ async def _make(connection: Connection, table: Partitioned, start: datetime) -> 
                 *bounds,
             )
             await connection.execute(
-                f'ALTER TABLE "{table.table}" ATTACH PARTITION "{name}" '  # noqa: S608 - our own names and times
-                f"FOR VALUES FROM ('{low}') TO ('{high}')"
+                f"ALTER TABLE \"{table.table}\" ATTACH PARTITION \"{name}\" FOR VALUES FROM ('{low}') TO ('{high}')"
             )
     except (asyncpg.LockNotAvailableError, asyncpg.DuplicateTableError, asyncpg.DeadlockDetectedError) as error:
         log.info("a partition is made later", extra={"partition": name, "error": type(error).__name__})
