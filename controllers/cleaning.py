@@ -7,9 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from controllers.announce import announce
+from controllers.closing import Closing
 from controllers.settings import Settings
 from controllers.working import Working
-from ossa.api.contract import LABEL_BATCH, LABEL_EXECUTION_UID, LABEL_MANAGED_BY, LABEL_TASK, MANAGED_BY
+from ossa.api.contract import (
+    ANNOTATION_REQUEST_ID,
+    LABEL_BATCH,
+    LABEL_EXECUTION_UID,
+    LABEL_MANAGED_BY,
+    LABEL_TASK,
+    MANAGED_BY,
+)
 from ossa.api.execution import TaskStatus
 from ossa.engine.batches import spare_batches
 from ossa.engine.clock import from_text
@@ -27,10 +35,11 @@ TOLD_AGAIN = timedelta(minutes=10)
 class Cleaner:
     """Looks after ended executions."""
 
-    def __init__(self, api: ApiClient, settings: Settings, pods: PodStore) -> None:
+    def __init__(self, api: ApiClient, settings: Settings, pods: PodStore, closing: Closing) -> None:
         self._api = api
         self._settings = settings
         self._pods = pods
+        self._closing = closing
 
     async def clean(self, held: Working, item: JSONObject) -> float | None:
         """Does what is due, and says in how many seconds there is more to do."""
@@ -40,10 +49,14 @@ class Cleaner:
             return None
         age = datetime.now(UTC) - from_text(ended)
         ttl = held.execution.spec.ttl_seconds_after_finished
-        if ttl is not None and age >= timedelta(seconds=ttl):
+        waits: list[float] = []
+        if ttl is not None and age < timedelta(seconds=ttl):
+            waits.append(ttl - age.total_seconds() + 1)
+        elif ttl is not None and self._closing.may_go(
+            held.uid, held.execution.metadata.annotations.get(ANNOTATION_REQUEST_ID)
+        ):
             await self._delete_execution(held)
             return None
-        waits = [] if ttl is None else [ttl - age.total_seconds() + 1]
         waits += await self._delete_pods(held, age)
         return min(waits, default=None)
 

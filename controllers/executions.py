@@ -16,6 +16,7 @@ from controllers.archive import Archive
 from controllers.cache import Key, ObjectCache, key_of
 from controllers.children import Children
 from controllers.cleaning import Cleaner
+from controllers.closing import Closing
 from controllers.creation import PodCreator
 from controllers.deciding import Decider
 from controllers.effects import Effects
@@ -39,6 +40,7 @@ from ossa.engine.snapshot import Snapshot
 from ossa.kube.client import ApiClient
 from ossa.kube.podstore import PodStore
 from ossa.store.client import ArtifactClient
+from ossa.store.records.pool import Records
 from ossa.store.signing import Signer
 
 JSONObject = dict[str, Any]
@@ -63,6 +65,7 @@ class ExecutionController:
         artifacts: ArtifactClient,
         epoch: int,
         judges: NoJudges | None = None,
+        records: Records | None = None,
     ) -> None:
         self._cache = cache
         self._gone = gone
@@ -87,7 +90,8 @@ class ExecutionController:
         self._children = Children(api, cache, transfers, signer, made=lambda item: self.seen(None, item))
         self.approvals = Approvals(api, self.pods_changed)
         self._creator = PodCreator(api, settings, self.pods, transfers, epoch=epoch)
-        self._cleaner = Cleaner(api, settings, self.pods)
+        self.closing = Closing(records, lambda uid: self._queue(uid, PRIORITY_OBJECT))
+        self._cleaner = Cleaner(api, settings, self.pods, self.closing)
         self._archive = Archive(artifacts, transfers, self.pods_changed)
         self._values = Values(artifacts, signer, self.pods_changed)
         self._statuses = Statuses(api, cache, self._archive, wrote=partial(self._tell_others, None), gone=self._forget)
@@ -269,4 +273,5 @@ class ExecutionController:
         self.limits.forget(uid)
         self._statuses.forget(uid)
         self.pods.forget(uid)
+        self.closing.forget(uid)
         self.loop.queue.forget(uid)

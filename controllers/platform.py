@@ -30,6 +30,10 @@ from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig
 from ossa.kube.watch import list_and_watch
 from ossa.store.client import ArtifactClient
+from ossa.store.records.pool import Records
+
+# As PostgreSQL shows it.
+APPLICATION = "ossa-reconciler"
 
 
 class Platform:
@@ -60,6 +64,7 @@ class Platform:
             namespaces=self.agents.namespaces,
             gone=self.collector.execution_gone,
             judges=Judges(self.policies, workflows, agents),
+            records=Records(settings.records_url, application=APPLICATION, size=1) if settings.records_url else None,
         )
         self.workflows = WorkflowController(
             self._api,
@@ -130,6 +135,7 @@ class Platform:
             group.create_task(self.collector.loop.run(1))
             group.create_task(self.executions.loop.run(self._settings.workers))
             group.create_task(self.executions.thinning.run(1))
+            group.create_task(self.executions.closing.run())
 
     async def _watch_pods(self) -> None:
         selector = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY}"}

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from controllers.admission.authors import BadUsers, users_from
+from ossa.store.records.errors import BadRecordsURL
+from ossa.store.records.pool import check_url
 from ossa.store.signing import KeyUnusable, load_key
 
 NativePolicies = Literal["Always", "Ignore", "Never"]
@@ -42,6 +44,8 @@ class Settings:
     max_pods: int = 0  # worker pods that may run at once; 0: no limit
     liveness: str = "http://0.0.0.0:8081/healthz"
     metrics_port: int = 9090
+    # PostgreSQL; it may hold a password. Without it Executions are deleted at their time, whether or not recorded.
+    records_url: str = field(default="", repr=False)
 
 
 def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -73,6 +77,7 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
         liveness=environment.get("OSSA_LIVENESS", "http://0.0.0.0:8081/healthz"),
         max_pods=int(_seconds(environment, "OSSA_MAX_PODS", 0)),
         metrics_port=int(_seconds(environment, "OSSA_METRICS_PORT", 9090)),
+        records_url=_records(environment, "OSSA_RECORDS_URL"),
     )
 
 
@@ -88,6 +93,14 @@ def _names(environment: Mapping[str, str], name: str) -> frozenset[str]:
         return users_from(name, environment)
     except BadUsers as error:
         raise BadSetting(str(error)) from error
+
+
+def _records(environment: Mapping[str, str], name: str) -> str:
+    url = environment.get(name, "")
+    try:
+        return check_url(url) if url else ""
+    except BadRecordsURL as error:
+        raise BadSetting(f"{name}: {error}") from error
 
 
 def _native(environment: Mapping[str, str], name: str) -> NativePolicies:

@@ -1,0 +1,101 @@
+"""An Execution is deleted after its time only where the records have its end, and no turn waits for PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import asyncpg
+
+from controllers.closing import Closing
+from ossa.store.records.closing import closed
+from ossa.store.records.pool import Records
+from ossa.store.records.write import Write, write
+from tests.unit.records.objects import execution, uid
+from tests.unit.servers import Postgres
+
+UID = uid("Execution/e")
+REQUEST = str(uuid4())
+
+
+async def record(url: str, phase: str, version: int) -> None:
+    item = execution("e", phase=phase, version=version, metadata={"annotations": {"ossa.dev/request-id": REQUEST}})
+    async with Records(url, application="test") as records, records.connection() as connection:
+        await write(connection, [Write("executions", UID, version, None, item)])
+
+
+async def request_is(url: str, state: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "INSERT INTO requests (id, user_name, identity, namespace, name, spec, traceparent, state, due_at) "
+        "VALUES ($1, 'ossa:alice', '{}', 'lab', 'e', '{}', '', $2, now()) "
+        "ON CONFLICT (id) DO UPDATE SET state = EXCLUDED.state",
+        REQUEST,
+        state,
+    )
+    await connection.close()
+
+
+@asynccontextmanager
+async def asking(url: str) -> AsyncIterator[tuple[Closing, list[str]]]:
+    woken: list[str] = []
+    closing = Closing(Records(url, application="test"), woken.append)
+    running = asyncio.create_task(closing.run())
+    yield closing, woken
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def eventually(met: Callable[[], bool], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+async def test_without_records_nothing_waits() -> None:
+    woken: list[str] = []
+    closing = Closing(None, woken.append)
+    assert closing.may_go(UID, None)
+    await asyncio.wait_for(closing.run(), 1)
+    assert woken == []
+
+
+async def test_one_that_is_not_closed_stays_and_is_woken_when_it_is(records_url: str) -> None:
+    async with asking(records_url) as (closing, woken):
+        assert not closing.may_go(UID, REQUEST)
+        await record(records_url, "Running", 1)
+        await asyncio.sleep(0.3)
+        assert not closing.may_go(UID, REQUEST)
+        assert woken == []
+        await record(records_url, "Completed", 2)
+        await eventually(lambda: woken == [UID])
+        assert closing.may_go(UID, REQUEST)
+        closing.forget(UID)
+        assert not closing.may_go(UID, REQUEST)
+
+
+async def test_one_whose_request_is_open_stays(records_url: str) -> None:
+    await record(records_url, "Completed", 1)
+    await request_is(records_url, "open")
+    async with Records(records_url, application="test") as records, records.connection() as connection:
+        assert await closed(connection, {UID: REQUEST}) == set()
+        await request_is(records_url, "done")
+        assert await closed(connection, {UID: REQUEST, uid("other"): None, "no-uid": "no-uid"}) == {UID}
+
+
+async def test_with_postgresql_away_it_waits_and_no_turn_does(postgres: Postgres, records_url: str) -> None:
+    await record(records_url, "Completed", 1)
+    postgres.stop()
+    async with asking(records_url) as (closing, woken):
+        began = time.monotonic()
+        assert not closing.may_go(UID, None)
+        assert time.monotonic() - began < 0.05
+        await asyncio.sleep(0.5)
+        assert woken == []
+        postgres.start()
+        await eventually(lambda: woken == [UID])
+        assert closing.may_go(UID, None)
