@@ -20,6 +20,9 @@ EVENTS, METRICS, ALERTS, AUDIT = "ossa:events", "ossa:metrics", "ossa:alerts", "
 TASK_ASSIGNMENT, STATUS_UPDATES, RESULTS, DECISIONS = "task-assignment", "status-updates", "results", "decisions"
 CHANNELS = (TASK_ASSIGNMENT, STATUS_UPDATES, RESULTS, DECISIONS)
 
+# Entries that no consumer could handle, beside the stream that they came from.
+PARKED_SUFFIX = ":parked"
+
 EventType = Literal["execution", "task", "approval", "decision"]
 Source = Literal["api", "websocket", "scheduler", "monitor", "resource"]
 
@@ -44,7 +47,7 @@ class Event(Message):
     execution: str = Field(description="Name of the Execution.")
     uid: str = Field(description="UID of the Execution.")
     workflow: str = ""
-    sequence: int = Field(default=0, description="resourceVersion of the Execution that tells it; grows.")
+    sequence: int = Field(default=0, description="resourceVersion of the object that tells it; grows.")
     phase: ExecutionPhase | TaskPhase | str = ""
     previous: str | None = Field(default=None, description="The phase before, where it is known.")
     progress: str = Field(default="", description="Of the execution, e.g. 3/7.")
@@ -57,6 +60,7 @@ class Event(Message):
     message: str | None = Field(default=None, max_length=2048)
     user: str | None = Field(default=None, description="Of a decision: who; of an execution: its author.")
     output: JSONObject | None = Field(default=None, description="What it gave; artifacts by reference.")
+    final: bool = Field(default=False, description="Of an execution: it has ended for good.")
 
 
 class Metric(Message):
@@ -79,3 +83,23 @@ class Alert(Message):
     summary: str = Field(max_length=1024)
     namespace: str = ""
     execution_uid: str | None = None
+
+
+class Parked(BaseModel):
+    """A message that no consumer could handle, with all that is needed to send it again. Its stream is NAME:parked."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    version: Literal[1] = 1
+    stream: str = Field(description="Where it came from.")
+    group: str = Field(description="Whose consumer could not handle it.")
+    entry: str = Field(description="Its id in that stream.")
+    message: str = Field(description="As it was.")
+    error: str = Field(description="Why it could not be handled.")
+    deliveries: int = Field(description="How many times a consumer had it.")
+    time: datetime = Field(description="When it was put aside.")
+
+
+def parked_stream(stream: str) -> str:
+    """The stream of the messages of `stream` that no consumer could handle."""
+    return stream + PARKED_SUFFIX

@@ -1,0 +1,118 @@
+"""The way to Redis: one client a process, its errors as one, and pauses between tries."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    ConnectionError,  # noqa: A004 - redis-py's own, no OSError
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TimeoutError,  # noqa: A004 - likewise
+    TryAgainError,
+)
+
+SCHEMES: Final = ("redis", "rediss", "unix")
+# Seconds. A read that waits for entries (BLOCK) stays below the answer's.
+CONNECT_SECONDS, ANSWER_SECONDS, BLOCK_SECONDS = 2.0, 5.0, 2.0
+PAUSE_FIRST, PAUSE_MOST = 0.05, 5.0
+CONNECTIONS = 64
+# What passes by itself: no connection, a server that loads its data, has no room, or is being taken over by another.
+_AWAY = (ConnectionError, TimeoutError, ReadOnlyError, OutOfMemoryError, TryAgainError, OSError)
+# What does not, until somebody changes the URL or the rights; tried again all the same, for a Secret may be renewed.
+_REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
+
+
+class BadBusURL(ValueError):
+    """The URL of Redis makes no sense; the text holds no password."""
+
+
+class BusUnavailable(Exception):
+    """Redis cannot be used now. Whether what was sent has arrived is not known."""
+
+
+def safe_url(url: str) -> str:
+    """A URL as it may be logged: without user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def connect(url: str, *, name: str, connections: int = CONNECTIONS) -> Redis:
+    """A client that connects when it is first used, and anew where a connection has gone.
+
+    url: redis://[user:password@]host:port[/database], or rediss:// with TLS.
+    name: of this process, as CLIENT LIST shows it.
+
+    Raises:
+        BadBusURL: says what to write instead.
+    """
+    try:
+        scheme, port = urlsplit(url).scheme, urlsplit(url).port
+    except ValueError:
+        raise BadBusURL("the port of the bus' URL is not a number: write redis://host:6382") from None
+    if scheme not in SCHEMES:
+        raise BadBusURL(f"the bus' URL begins with {scheme or 'nothing'}://: write redis://host:{port or 6382}")
+    client: Redis = Redis.from_url(
+        url,
+        client_name=name,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        socket_keepalive=True,
+        max_connections=connections,
+        # One more try, for a connection that was closed while it lay idle; who waits longer has loops of their own.
+        retry=Retry(NoBackoff(), 1),
+        protocol=2,  # XREAD's answers keep one shape
+    )
+    return client
+
+
+@contextmanager
+def reaching(what: str) -> Iterator[None]:
+    """Turns what redis-py raises where the server is away into one error.
+
+    Raises:
+        BusUnavailable: with `what` was tried, and why it did not go.
+    """
+    try:
+        yield
+    except _REFUSED as error:
+        raise BusUnavailable(f"{what}: Redis refuses: {error}; look at user and password of the bus' URL") from error
+    except _AWAY as error:
+        raise BusUnavailable(f"{what}: {error or type(error).__name__}") from error
+
+
+class Pauses:
+    """Growing pauses with jitter between tries, so that many who lost one server do not come back at one time."""
+
+    def __init__(self, first: float = PAUSE_FIRST, most: float = PAUSE_MOST) -> None:
+        self._first, self._most, self._failures = first, most, 0
+
+    @property
+    def failures(self) -> int:
+        """Since the last success."""
+        return self._failures
+
+    def over(self) -> None:
+        """It went well."""
+        self._failures = 0
+
+    def next(self) -> float:
+        """Seconds to wait now."""
+        longest = min(self._most, self._first * 2.0 ** min(self._failures, 20))
+        self._failures += 1
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads tries, guards nothing
+
+    async def wait(self) -> None:
+        """Waits so long."""
+        await asyncio.sleep(self.next())

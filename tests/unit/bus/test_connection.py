@@ -1,0 +1,53 @@
+"""The way to Redis."""
+
+from __future__ import annotations
+
+import pytest
+
+from ossa.bus.connection import BadBusURL, BusUnavailable, Pauses, connect, reaching, safe_url
+from tests.unit.servers import Redis
+
+
+@pytest.mark.parametrize("url", ["", "http://host:1", "redis://host:port", "ossa-redis:6382"])
+def test_a_url_that_makes_no_sense_is_refused_and_no_password_shown(url: str) -> None:
+    with pytest.raises(BadBusURL, match="write redis://"):
+        connect(url, name="test")
+
+
+def test_no_password_is_logged() -> None:
+    assert safe_url("redis://user:secret@ossa-redis:6382/3") == "redis://ossa-redis:6382/3"
+    assert "secret" not in safe_url("rediss://:secret@host")
+
+
+async def test_a_server_that_is_away_is_one_error_and_is_used_again_when_it_is_back(redis: Redis) -> None:
+    client = connect(redis.url, name="test")
+    try:
+        assert await client.set("key", "value")
+        redis.stop()
+        with pytest.raises(BusUnavailable, match="asked for a key"), reaching("asked for a key"):
+            await client.get("key")
+        redis.start()
+        with reaching("asked for a key"):
+            assert await client.get("key") == b"value"
+    finally:
+        await client.aclose()
+
+
+async def test_a_wrong_password_says_where_to_look(redis: Redis) -> None:
+    client = connect(redis.url.replace("redis://", "redis://nobody:wrong@"), name="test")
+    try:
+        with pytest.raises(BusUnavailable, match="user and password") as found, reaching("asked for a key"):
+            await client.get("key")
+        assert "wrong" not in str(found.value).replace("WRONGPASS", "")
+    finally:
+        await client.aclose()
+
+
+def test_pauses_grow_to_a_bound_and_begin_anew_after_a_success() -> None:
+    pauses = Pauses(0.1, 2.0)
+    taken = [pauses.next() for _ in range(40)]
+    assert taken[0] <= 0.1
+    assert 1.0 <= taken[-1] <= 2.0
+    assert len(set(taken)) == len(taken), "without jitter all come back at one time"
+    pauses.over()
+    assert pauses.next() <= 0.1
