@@ -58,6 +58,7 @@ class Event(Message):
     attempt: int | None = Field(default=None, description="Of the task.")
     reason: str | None = None
     message: str | None = Field(default=None, max_length=2048)
+    policy: str | None = Field(default=None, description="The AgentPolicy that denied it, as name@generation.")
     user: str | None = Field(default=None, description="Of a decision: who; of an execution: its author.")
     output: JSONObject | None = Field(default=None, description="What it gave; artifacts by reference.")
     final: bool = Field(default=False, description="Of an execution: it has ended for good.")
