@@ -19,6 +19,7 @@ from ossa.api.workflow import WorkflowSpec
 # Paths. Whatever is of one namespace lies below it; a list over all namespaces leaves the namespace out.
 PREFIX = "/api/v1"
 ORCHESTRATE = "/orchestrate"  # POST
+REQUEST = f"{PREFIX}/requests/{{id}}"  # GET: what became of an accepted request
 EVENTS = f"{PREFIX}/events"  # WebSocket
 AGENTS = f"{PREFIX}/agents"  # GET, over all namespaces; likewise the two below
 WORKFLOWS = f"{PREFIX}/workflows"
@@ -34,7 +35,7 @@ TASKS = f"{EXECUTION}/tasks"  # GET
 LOGS = f"{EXECUTION}/logs"  # GET, text/plain, streamed; ?task= &index= &follow=
 APPROVALS = f"{EXECUTION}/approvals"  # GET
 APPROVE = f"{EXECUTION}/approve"  # POST
-STEER = f"{EXECUTION}/{{action}}"  # POST, pause, resume, cancel or retry
+STEER = f"{EXECUTION}/{{action}}"  # POST, pause, resume, cancel, retry or rerun
 SIGN_IN, REFRESH, SIGN_OUT, WHO_AM_I = "/auth/login", "/auth/refresh", "/auth/logout", "/auth/whoami"
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -43,7 +44,7 @@ IDEMPOTENCY_KEY_PATTERN = r"^[!-~]{1,128}$"
 # Items of one page.
 DEFAULT_LIMIT, MAX_LIMIT = 50, 500
 
-Action = Literal["pause", "resume", "cancel", "retry"]
+Action = Literal["pause", "resume", "cancel", "retry", "rerun"]
 RequestState = Literal["Accepted", "Created", "Refused"]
 T = TypeVar("T")
 

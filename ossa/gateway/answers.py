@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from ossa.gateway.arrival import arrival_of
 from ossa.gateway.problems import MEDIA_TYPE, Problem
 
 _E = TypeVar("_E", bound=Exception)
@@ -29,11 +30,12 @@ class JSON(Response):
         return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
 
 
-def answer_of(problem: Problem) -> Response:
-    """The problem as RFC 9457 has it."""
-    return Response(
-        orjson.dumps(problem.document()), int(problem.status), headers=problem.headers, media_type=MEDIA_TYPE
-    )
+def answer_of(problem: Problem, instance: str | None = None) -> Response:
+    """The problem as RFC 9457 has it. instance: the id of the request."""
+    document = problem.document()
+    if instance is not None:
+        document["instance"] = instance
+    return Response(orjson.dumps(document), int(problem.status), headers=problem.headers, media_type=MEDIA_TYPE)
 
 
 def problem_of(error: HTTPException) -> Problem:
@@ -70,14 +72,14 @@ def invalid(errors: Sequence[Any]) -> Problem:
 def install(app: FastAPI) -> None:
     """Make the application answer every error with a problem document."""
 
-    async def on_problem(_: Request, error: Exception) -> Response:
-        return answer_of(_as(Problem, error))
+    async def on_problem(request: Request, error: Exception) -> Response:
+        return answer_of(_as(Problem, error), arrival_of(request.scope).id)
 
-    async def on_http(_: Request, error: Exception) -> Response:
-        return answer_of(problem_of(_as(HTTPException, error)))
+    async def on_http(request: Request, error: Exception) -> Response:
+        return answer_of(problem_of(_as(HTTPException, error)), arrival_of(request.scope).id)
 
-    async def on_invalid(_: Request, error: Exception) -> Response:
-        return answer_of(invalid(_as(RequestValidationError, error).errors()))
+    async def on_invalid(request: Request, error: Exception) -> Response:
+        return answer_of(invalid(_as(RequestValidationError, error).errors()), arrival_of(request.scope).id)
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http)

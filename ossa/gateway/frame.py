@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import re
 import time
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ossa.gateway.answers import answer_of
+from ossa.gateway.arrival import Arrival, arrival_of, header, request_id, trace_from
 from ossa.gateway.health import Health
 from ossa.gateway.metrics import UNMATCHED, Metrics
 from ossa.gateway.problems import Problem
@@ -34,64 +32,13 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 NO_STORE = (b"cache-control", b"no-store")
 # So that no request meets a connection that closes just then.
 CLOSE = (b"connection", b"close")
-# W3C Trace Context; a version that we do not know is read as 00, ff is none.
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """Where in a trace a request stands: 32 and 16 hex digits; `parent` is the caller's span, where there is one."""
-
-    trace_id: str
-    span_id: str
-    parent: str | None = None
-    sampled: bool = True
-
-    @property
-    def traceparent(self) -> str:
-        """As the header and the annotation have it."""
-        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A request as it came: its id (never the client's choice: audit entries are told apart by it) and its trace."""
-
-    id: str
-    trace: Trace
-
-
-def request_id(now: float | None = None) -> str:
-    """A UUID of version 7 (RFC 9562): those of a later millisecond are greater."""
-    milliseconds = int((time.time() if now is None else now) * 1000)
-    value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
-    value = (value & ~(0xF << 76)) | (7 << 76)
-    value = (value & ~(0x3 << 62)) | (0x2 << 62)
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def trace_from(header: bytes | None) -> Trace:
-    """The caller's trace, where the header traceparent holds one, else a new one; with a span of our own."""
-    span = os.urandom(8).hex()
-    found = _TRACEPARENT.fullmatch(header) if header is not None and len(header) <= 512 else None
-    if found is None:
-        return Trace(os.urandom(16).hex(), span)
-    trace_id, parent, flags, _ = found.groups()
-    return Trace(trace_id.decode(), span, parent.decode(), bool(int(flags, 16) & 1))
-
-
-def arrival_of(scope: Scope) -> Arrival:
-    """What `Frame` knows of a request."""
-    arrival = scope["ossa.arrival"]
-    if not isinstance(arrival, Arrival):
-        raise TypeError("the request did not pass Frame")
-    return arrival
-
-
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """The first header of this name (lower case)."""
-    return next((value for key, value in scope["headers"] if key == name), None)
+# What a client is told of an error of ours.
+DEFECT = Problem(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "an error of the gateway's own; its log tells of it under the request in `instance`",
+)
 
 
 class Frame:
@@ -134,21 +81,12 @@ class Frame:
             )
             if code:
                 raise  # the server breaks off what has begun
-            await answer_of(defect(arrival.id))(scope, receive, framed)
+            await answer_of(DEFECT, arrival.id)(scope, receive, framed)
         finally:
             self._metrics.in_flight.dec()
             route = getattr(scope.get("route"), "path", UNMATCHED)
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self._metrics.observe(route, method, code, time.perf_counter() - began)
-
-
-def defect(request: str) -> Problem:
-    """What a client is told of an error of ours: nothing but how to find it."""
-    return Problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        f"an error of the gateway's own; its log tells of it under the request {request}",
-        more={"request": request},
-    )
 
 
 class BodyGuard:
@@ -164,7 +102,7 @@ class BodyGuard:
         if length is None and header(scope, b"transfer-encoding") is None:
             return await self._app(scope, receive, send)
         if length is not None and (not length.isdigit() or int(length) > self._most):
-            return await answer_of(self._too_large())(scope, receive, send)
+            return await answer_of(self._too_large(), arrival_of(scope).id)(scope, receive, send)
         return await self._app(scope, self._bounded(receive), send)
 
     def _bounded(self, receive: Receive) -> Receive:

@@ -15,9 +15,12 @@ from starlette.exceptions import HTTPException
 
 from ossa.audit.entry import Entry, Outcome
 from ossa.gateway.answers import answer_of
+from ossa.gateway.arrival import arrival_of
 from ossa.gateway.context import Call, Collaborators
-from ossa.gateway.frame import arrival_of
 from ossa.gateway.problems import Problem
+from ossa.gateway.refusals import problem_of, records_away
+from ossa.kube.errors import ApiError
+from ossa.store.records.errors import RecordsUnavailable
 
 Handle = Callable[[Request], Awaitable[Response]]
 
@@ -99,12 +102,13 @@ async def _attend(c: Collaborators, route: APIRoute, request: Request, handle: H
         call = await _admit(c, request)
         request.scope["ossa.call"] = call
         response = await handle(request)
-    except Problem as problem:
+    except (Problem, ApiError, RecordsUnavailable) as error:
+        problem = _problem(error)
         if problem.status is HTTPStatus.TOO_MANY_REQUESTS:
             c.metrics.limited.inc()
         if changes or problem.status in REFUSALS:
             await c.trail.record(_entry(c, route, request, call, int(problem.status), problem.detail))
-        return answer_of(problem)
+        return answer_of(problem, arrival_of(request.scope).id)
     except (HTTPException, RequestValidationError):
         raise  # not understood, and nothing done
     except Exception as error:
@@ -114,6 +118,16 @@ async def _attend(c: Collaborators, route: APIRoute, request: Request, handle: H
     if changes:
         await c.trail.record(_entry(c, route, request, call, response.status_code, ""))
     return response
+
+
+def _problem(error: Problem | ApiError | RecordsUnavailable) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case RecordsUnavailable():
+            return records_away(error)
+        case ApiError():
+            return problem_of(error)
 
 
 async def _admit(c: Collaborators, request: Request) -> Call:

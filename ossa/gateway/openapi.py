@@ -33,7 +33,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "detail": {"type": "string", "description": "What is wrong, and what to do."},
         "field": {"type": "string", "description": "The field or parameter that is wrong, where one is."},
         "policy": {"type": "string", "description": "The policy that refuses it, where one does."},
-        "request": {"type": "string", "description": "The id of the request, or of the accepted request."},
+        "instance": {"type": "string", "description": "The id of the request, as in X-Request-Id."},
         "errors": {
             "type": "array",
             "description": "All fields that are wrong.",

@@ -9,13 +9,17 @@ import orjson
 
 
 class ApiError(Exception):
-    """A call that did not succeed. `status` is the HTTP code, 0 where no answer came."""
+    """A call that did not succeed. `status` is the HTTP code, 0 where no answer came.
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    `fields` are those of the object that the API server's own validation blames, such as spec.workflow.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, fields: tuple[str, ...] = ()) -> None:
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
+        self.fields = fields
 
     @property
     def transient(self) -> bool:
@@ -72,12 +76,15 @@ _AUTHORIZER = re.compile(r' is forbidden: User "[^"]*" cannot [a-z]+ resource ')
 def error_from(status: int, body: bytes) -> ApiError:
     """The exception for an answer: its Status object where it is one, its text where not."""
     reason, message = "", body[:2000].decode(errors="replace")
+    fields: tuple[str, ...] = ()
     try:
         answer: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
         answer = None
     if isinstance(answer, dict) and answer.get("kind") == "Status":
         reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
+        causes = (answer.get("details") or {}).get("causes") or ()
+        fields = tuple(str(cause["field"]) for cause in causes if cause.get("field"))
     if status == 403 and _AUTHORIZER.search(message):
-        return NotPermitted(status, reason, message)
-    return _BY_STATUS.get(status, ApiError)(status, reason, message)
+        return NotPermitted(status, reason, message, fields)
+    return _BY_STATUS.get(status, ApiError)(status, reason, message, fields)

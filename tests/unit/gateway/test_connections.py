@@ -175,7 +175,7 @@ async def test_a_defect_tells_nothing_but_its_request(caplog: pytest.LogCaptureF
         await client.send(b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n")
         status, headers, body = await client.answer()
         problem = json.loads(body)
-        assert (status, problem["request"]) == (500, headers["x-request-id"])
+        assert (status, problem["instance"]) == (500, headers["x-request-id"])
         assert "secret" not in body.decode()
     assert any(getattr(record, "request", "") == headers["x-request-id"] for record in caplog.records)
 

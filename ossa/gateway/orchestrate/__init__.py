@@ -1,0 +1,1 @@
+"""From a request to exactly one Execution, whatever dies in between."""

@@ -1,0 +1,143 @@
+"""A whole gateway: a real PostgreSQL, an API server of tests, people with rights, and an HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import asyncpg
+import httpx
+from aiohttp import web
+from fastapi import APIRouter
+
+from ossa.gateway.context import Collaborators
+from ossa.gateway.metrics import Metrics
+from ossa.gateway.orchestrate.accepting import Acceptor
+from ossa.gateway.orchestrate.carrier import Carrier
+from ossa.gateway.orchestrate.routes import router as orchestrate_router
+from ossa.gateway.settings import Settings
+from ossa.kube.client import ApiClient
+from ossa.store.records.pool import Records
+from tests.unit.controllers.apiserver import ApiServer, failure
+from tests.unit.gateway.serving import SETTINGS, Book, People, served
+
+EXECUTIONS = "/apis/ossa.dev/v1alpha1/namespaces/{}/executions"
+CREATE = ("create", "executions", "lab")
+Answer = Callable[[dict[str, Any]], web.Response | None]
+
+
+class Cluster(ApiServer):
+    """As its base; `admit` answers instead of it, and `stopped` does so for everything, by breaking the connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopped = False
+        self.asked = 0
+        self.admit: Answer = lambda _: None
+
+    def executions(self, namespace: str = "lab") -> list[dict[str, Any]]:
+        """All there are."""
+        return self.of(EXECUTIONS.format(namespace))
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        if self.stopped:
+            if request.transport is not None:
+                request.transport.abort()
+            return failure(503, "Stopped")
+        return await super()._answer(request)
+
+    def _post(self, path: str, item: dict[str, Any]) -> web.Response:
+        return self.admit(item) or super()._post(path, item)
+
+
+@dataclass
+class Lab:
+    """What a test has at hand."""
+
+    cluster: Cluster
+    people: People
+    book: Book
+    records: Records
+    api: ApiClient
+    url: str
+    settings: Settings
+    acceptor: Acceptor
+    metrics: Metrics
+    client: httpx.AsyncClient = field(init=False)
+
+    @property
+    def collaborators(self) -> Collaborators:
+        """What routes work with."""
+        return Collaborators(
+            settings=self.settings,
+            authenticator=self.people,
+            authorizer=self.people,
+            limiter=self.people,
+            api=self.api,
+            records=self.records,
+            trail=self.book,
+            metrics=self.metrics,
+        )
+
+    async def post(self, path: str, body: Any = None, *, token: str = "alice", **headers: str) -> httpx.Response:
+        """As somebody; a keyword with _ is a header with -."""
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.post(path, json=body, headers={"Authorization": f"Bearer {token}", **given})
+
+    async def get(self, path: str, *, token: str = "alice", **params: Any) -> httpx.Response:
+        """As somebody."""
+        return await self.client.get(path, params=params, headers={"Authorization": f"Bearer {token}"})
+
+    async def rows(self) -> list[asyncpg.Record]:
+        """All requests, as PostgreSQL has them; not by the pool, which a test may have broken."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            return await connection.fetch("SELECT * FROM requests ORDER BY created_at")
+        finally:
+            await connection.close()
+
+    async def carried_out(self) -> None:
+        """A carrier has looked at everything that is open, as if its time had come."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            await connection.execute("UPDATE requests SET due_at = now() - interval '1s' WHERE state = 'open'")
+        finally:
+            await connection.close()
+        carrier = Carrier(self.collaborators)
+        while await carrier.turn():
+            pass
+
+
+@asynccontextmanager
+async def lab(
+    records_url: str, *, routers: Callable[[Collaborators], Sequence[APIRouter]] = lambda _: (), **settings: Any
+) -> AsyncIterator[Lab]:
+    """Alice may create Executions in namespace lab."""
+    cluster, people, metrics = Cluster(), People(), Metrics()
+    people.add("alice", CREATE)
+    async with AsyncExitStack() as stack:
+        config = await stack.enter_async_context(cluster.served())
+        api = await stack.enter_async_context(ApiClient(config))
+        records = await stack.enter_async_context(Records(records_url, application="test"))
+        made = Lab(
+            cluster=cluster,
+            people=people,
+            book=Book(),
+            records=records,
+            api=api,
+            url=records_url,
+            settings=replace(SETTINGS, **settings),
+            acceptor=None,  # type: ignore[arg-type] # it needs the rest
+            metrics=metrics,
+        )
+        made.acceptor = Acceptor(made.collaborators)
+        all_routers = [orchestrate_router(made.collaborators, made.acceptor), *routers(made.collaborators)]
+        port = await stack.enter_async_context(served(all_routers, settings=made.settings, metrics=metrics))
+        made.client = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20)
+        )
+        yield made
+        await made.acceptor.drained()
