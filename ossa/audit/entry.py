@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Outcome = Literal["allowed", "denied", "failed"]
+# asked: written down before it is carried out; the entry of the same id that says how it ended follows.
+Outcome = Literal["asked", "allowed", "denied", "failed"]
 
 
 class Entry(BaseModel):
@@ -24,6 +25,7 @@ class Entry(BaseModel):
     namespace: str = ""
     name: str = Field(default="", max_length=512)
     outcome: Outcome
-    status: int = Field(description="Of the HTTP answer.")
+    status: int = Field(description="Of the HTTP answer; 0 where there was none yet.")
+    count: int = Field(default=1, ge=1, description="How many alike this one stands for, where they were too many.")
     reason: str = Field(default="", max_length=1024)
     trace_id: str | None = None
