@@ -126,7 +126,7 @@ def given_by(execution: Execution, signer: Signer) -> tuple[str, ...]:
         namespace=execution.metadata.namespace,
         name=execution.metadata.name,
         identity=text,
-        workflow=execution.spec.workflow,
+        workflow=execution.spec.workflow_name,
         inputs=execution.spec.inputs,
     )
     if not seal or not signer.is_seal(seal, made):

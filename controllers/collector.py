@@ -14,7 +14,7 @@ from controllers.loop import Loop
 from controllers.revisions import Revisions
 from ossa.api.contract import LABEL_MANAGED_BY, LABEL_WORKFLOW, MANAGED_BY
 from ossa.kube import paths
-from ossa.kube.client import ApiClient, Conflict, NotFound
+from ossa.kube.client import ApiClient
 from ossa.kube.labels import label_value
 
 JSONObject = dict[str, Any]
@@ -60,6 +60,9 @@ class RevisionCollector:
     def execution_gone(self, item: JSONObject) -> None:
         """An Execution was deleted: what it ran may be unneeded, unless its workflow publishes just that."""
         metadata, name = item["metadata"], (item.get("status") or {}).get("revision")
+        if item["spec"].get("workflowSpec") is not None:
+            self.look_at(metadata["namespace"])  # it may have gone before its status named what was made for it
+            return
         flow = self._workflows.get(Key(metadata["namespace"], item["spec"].get("workflow", "")))
         if name is not None and (flow is None or (flow.get("status") or {}).get("revision") != name):
             self.look_at(metadata["namespace"])
@@ -72,12 +75,4 @@ class RevisionCollector:
         used = {(item.get("status") or {}).get("revision") for item in (*flows, *runs)}
         known = {label_value(item["metadata"]["name"]) for item in flows}
         for item in unneeded(listed["items"], used=[name for name in used if name], workflows=known):
-            metadata = item["metadata"]
-            try:
-                await self._api.delete(
-                    paths.apps("controllerrevisions", namespace, metadata["name"]),
-                    body={"preconditions": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}},
-                )
-            except (NotFound, Conflict):
-                continue
-            self._revisions.forget(namespace, metadata["name"])
+            await self._revisions.delete(item)

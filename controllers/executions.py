@@ -22,6 +22,7 @@ from controllers.deciding import Decider
 from controllers.effects import Effects
 from controllers.gather import Gatherer
 from controllers.governance.judges import NoJudges
+from controllers.inline import InlineWorkflows
 from controllers.limits import Limits
 from controllers.loop import Loop
 from controllers.namespaces import Namespaces
@@ -31,6 +32,7 @@ from controllers.settings import Settings
 from controllers.statuses import Statuses
 from controllers.transfers import Transfers
 from controllers.values import PAUSE, Values
+from controllers.workflows import names_agent
 from controllers.working import Working
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.execution import ExecutionStatus
@@ -60,6 +62,7 @@ class ExecutionController:
         cache: ObjectCache,
         workflows: ObjectCache,
         revisions: Revisions,
+        inline: InlineWorkflows,
         namespaces: Namespaces,
         gone: Callable[[JSONObject], None],
         artifacts: ArtifactClient,
@@ -70,6 +73,7 @@ class ExecutionController:
         self._cache = cache
         self._gone = gone
         self._judges = judges or NoJudges()
+        self._inline = inline
         self._keys: dict[str, Key] = {}
         self._working: dict[str, Working] = {}
         self._resumers: dict[Key, set[str]] = defaultdict(set)  # who waits for the end of an execution to resume it
@@ -109,6 +113,7 @@ class ExecutionController:
             signer=signer,
             archive=self._archive,
             values=self._values,
+            inline=inline,
             epoch=epoch,
             judge_of=self._judges.of,
         )
@@ -160,6 +165,13 @@ class ExecutionController:
             if phase == "Pending" and item["spec"].get("workflow") == workflow.name:
                 self._queue(item["metadata"]["uid"], PRIORITY_OBJECT)
 
+    def agent_changed(self, agent: Key) -> None:
+        """Queues the executions that wait for an agent of the workflow that they hold themselves."""
+        for item in self._cache.in_namespace(agent.namespace):
+            phase, inline = (item.get("status") or {}).get("phase", "Pending"), item["spec"].get("workflowSpec")
+            if phase == "Pending" and inline is not None and names_agent(inline, agent.name):
+                self._queue(item["metadata"]["uid"], PRIORITY_OBJECT)
+
     def all_changed(self) -> None:
         """Something that concerns every execution has changed."""
         for uid in self._keys:
@@ -200,6 +212,7 @@ class ExecutionController:
             self._creator.forget(uid)
             self._values.forget(uid)
             self._archive.forget(uid)
+            self._inline.forget(uid)
             pause = await self._effects.clean(held, item)
             if held.written is not None:
                 self._working[uid] = held.at_rest(item)
@@ -269,6 +282,7 @@ class ExecutionController:
         self._values.forget(uid)
         self._archive.forget(uid)
         self._children.forget(uid)
+        self._inline.forget(uid)
         self.approvals.forget(uid)
         self.limits.forget(uid)
         self._statuses.forget(uid)

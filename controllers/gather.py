@@ -12,6 +12,7 @@ from controllers.archive import Archive, ArchiveLost
 from controllers.cache import Key, ObjectCache
 from controllers.children import Children, given_by
 from controllers.creation import PodCreator
+from controllers.inline import InlineWorkflows
 from controllers.limits import Limits
 from controllers.outages import OutageLog
 from controllers.revisions import Revisions
@@ -52,6 +53,7 @@ class Gatherer:
     signer: Signer
     archive: Archive
     values: Values
+    inline: InlineWorkflows
     epoch: int
     judge_of: Callable[[Execution], Judge]
 
@@ -61,7 +63,10 @@ class Gatherer:
         view, source, name = None, None, status.revision
         if status.phase == "Pending":
             source = await self._source(held)
-            view = await self._workflow(Key(metadata.namespace, held.execution.spec.workflow))
+            if source is None and held.execution.spec.workflow_spec is not None:
+                view = await self.inline.view(held.execution)
+            elif source is None:
+                view = await self._workflow(Key(metadata.namespace, held.execution.spec.workflow_name))
             chosen = view.revision if view is not None else None
             name = source.revision if source is not None else chosen
         return Snapshot(
@@ -141,7 +146,8 @@ class Gatherer:
         return Source(
             uid=found.metadata.uid,
             lineage=tuple(status.lineage or ()),
-            workflow=found.spec.workflow,
+            workflow=found.spec.workflow_name,
+            inline=found.spec.workflow_spec,
             revision=status.revision,
             inputs=status.inputs or {},
             tasks=status.tasks,

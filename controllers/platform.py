@@ -16,6 +16,7 @@ from controllers.executions import ExecutionController
 from controllers.governance.judges import Defaults, Judges
 from controllers.governance.scan import Scanner
 from controllers.governance.wiring import Governance
+from controllers.inline import InlineWorkflows
 from controllers.metrics import Metrics
 from controllers.policycache import PolicyCache
 from controllers.resync import Followed, learn, resync
@@ -52,6 +53,8 @@ class Platform:
         executions = ObjectCache(told, keep=kept)
         revisions = Revisions(self._api)
         self.collector = RevisionCollector(self._api, workflows=workflows, executions=executions, revisions=revisions)
+        defaults = Defaults(self.policies)
+        inline = InlineWorkflows(agents, revisions, worker_image=settings.worker_image, defaults=defaults)
         self.agents = AgentController(self._api, settings, agents, changed=self._agent_changed)
         self.executions = ExecutionController(
             self._api,
@@ -61,6 +64,7 @@ class Platform:
             cache=executions,
             workflows=workflows,
             revisions=revisions,
+            inline=inline,
             namespaces=self.agents.namespaces,
             gone=self.collector.execution_gone,
             judges=Judges(self.policies, workflows, agents),
@@ -75,7 +79,7 @@ class Platform:
             collector=self.collector,
             triggers=triggers,
             changed=self.executions.workflow_changed,
-            defaults=Defaults(self.policies),
+            defaults=defaults,
         )
         self.governance = Governance(
             self._api,
@@ -101,6 +105,7 @@ class Platform:
 
     def _agent_changed(self, agent: Key) -> None:
         self.workflows.agent_changed(agent)
+        self.executions.agent_changed(agent)
 
     def _execution_made(self, item: dict[str, Any]) -> None:
         self.executions.seen(None, item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from typing import Any
 
@@ -23,6 +24,8 @@ class Revisions:
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api
+        self._held: dict[str, tuple[str, str]] = {}  # by UID of an Execution, what it is about to run
+        self._changing = asyncio.Lock()  # nothing is taken away while it is published
         self._compiled: OrderedDict[tuple[str, str], CompiledRevision] = OrderedDict()
 
     async def load(self, namespace: str, name: str) -> CompiledRevision | None:
@@ -50,23 +53,56 @@ class Revisions:
         out again. `controllers.collector` takes away what nobody needs.
         """
         metadata = workflow["metadata"]
+        return await self._publish(metadata["namespace"], revision, metadata["generation"])
+
+    async def publish_inline(self, uid: str, namespace: str, revision: Revision) -> str:
+        """The same for the workflow that the Execution with this UID holds itself; it stays until `release`."""
+        name = revision_name(revision)
+        self._held[uid] = (namespace, name)
+        async with self._changing:
+            # The name is a hash of the content, and others may have asked for the same.
+            if (namespace, name) not in self._compiled:
+                await self._publish(namespace, revision, 1)
+        return name
+
+    def release(self, uid: str) -> None:
+        """The Execution has ended or is gone: what it ran stays while a status names it."""
+        self._held.pop(uid, None)
+
+    async def delete(self, item: JSONObject) -> None:
+        """Deletes a ControllerRevision as it was read, unless an Execution is about to run it."""
+        metadata = item["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        async with self._changing:
+            if key in self._held.values():
+                return
+            self.forget(*key)
+            try:
+                await self._api.delete(
+                    paths.apps("controllerrevisions", *key),
+                    body={"preconditions": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}},
+                )
+            except (NotFound, Conflict):
+                return
+
+    async def _publish(self, namespace: str, revision: Revision, number: int) -> str:
         name = revision_name(revision)
         body = {
             "apiVersion": "apps/v1",
             "kind": "ControllerRevision",
             "metadata": {
                 "name": name,
-                "namespace": metadata["namespace"],
-                "labels": {LABEL_MANAGED_BY: MANAGED_BY, LABEL_WORKFLOW: label_value(metadata["name"])},
+                "namespace": namespace,
+                "labels": {LABEL_MANAGED_BY: MANAGED_BY, LABEL_WORKFLOW: label_value(revision.workflow)},
             },
             "data": revision.to_json(),
-            "revision": metadata["generation"],
+            "revision": number,
         }
         try:
-            await self._api.post(paths.apps("controllerrevisions", metadata["namespace"]), body, canonical=True)
+            await self._api.post(paths.apps("controllerrevisions", namespace), body, canonical=True)
         except Conflict:
             # The name is a hash of the content: it is there from before, or something else has its name.
-            found = await self._api.get(paths.apps("controllerrevisions", metadata["namespace"], name))
+            found = await self._api.get(paths.apps("controllerrevisions", namespace, name))
             if found["metadata"].get("deletionTimestamp"):
                 raise ApiError(0, "BeingDeleted", f"revision {name} is being deleted; it is made anew") from None
             if not _is_what_it_says(found):

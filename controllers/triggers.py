@@ -95,7 +95,7 @@ def run_of(execution: JSONObject) -> Run | None:
         scheduled_at = from_text(scheduled)
     except ValueError:
         return None
-    if metadata["name"] != triggered_name(str(spec.get("workflow")), trigger, scheduled_at):
+    if metadata["name"] != triggered_name(str(spec.get("workflow") or ""), trigger, scheduled_at):
         return None
     conditions = {c["type"]: c["status"] for c in status.get("conditions") or []}
     return Run(
@@ -136,7 +136,7 @@ class Triggers:
         item = new if new is not None else old
         if item is None or before == after:
             return
-        workflow = Key(item["metadata"]["namespace"], item["spec"]["workflow"])
+        workflow = Key(item["metadata"]["namespace"], item["spec"].get("workflow") or "")
         runs = self._runs.setdefault(workflow, {})
         if after is not None:
             runs[after.name] = after

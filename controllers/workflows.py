@@ -25,7 +25,7 @@ from ossa.api.contract import GROUP, VERSION
 from ossa.api.task import Task
 from ossa.api.trigger import TriggerStatus
 from ossa.api.validation import InvalidSpecError, parse_spec, workflow_size_problems
-from ossa.api.workflow import WorkflowSpec, WorkflowStatus
+from ossa.api.workflow import InlineWorkflow, WorkflowSpec, WorkflowStatus
 from ossa.engine.checks import workflow_problems
 from ossa.engine.clock import to_text
 from ossa.engine.revision import AgentSnapshot, Revision, find_capability
@@ -70,37 +70,44 @@ def examine(item: JSONObject, agent_of: Callable[[str], JSONObject | None], work
     problems = [*workflow_size_problems(spec), *map(str, workflow_problems(spec))]
     if problems:
         return Finding(invalid=tuple(problems), tasks=len(spec.tasks) + len(spec.finally_))
-    agents: dict[str, AgentSnapshot] = {}
-    unresolved: list[str] = []
-    unseen = True
-    for path, task in _placed(spec):
-        if task.agent is None:
-            continue  # a workflow is looked for when the task starts, and people need not be there yet
-        found = _resolve(task, task.agent, path, agent_of(task.agent), worker_image)
-        if isinstance(found, str):
-            unresolved.append(found)
-            unseen = unseen and found.endswith(NOT_LOOKED_AT)
-        else:
-            agents[found.name] = found
+    agents, unresolved = resolve_agents(spec, "spec", agent_of, worker_image)
     if unresolved or not spec.published:
         return Finding(
             unresolved=tuple(unresolved),
-            unseen=bool(unresolved) and unseen,
+            unseen=bool(unresolved) and all(text.endswith(NOT_LOOKED_AT) for text in unresolved),
             withheld=not spec.published,
             tasks=len(spec.tasks) + len(spec.finally_),
         )
     # What starts a workflow is no part of what runs: an edit of a trigger makes no revision.
     runs = spec.model_copy(update={"triggers": None})
-    revision = Revision(
-        workflow=item["metadata"]["name"], version=spec.version, spec=runs, agents=dict(sorted(agents.items()))
-    )
+    revision = Revision(workflow=item["metadata"]["name"], version=spec.version, spec=runs, agents=agents)
     return Finding(revision=revision, tasks=len(spec.tasks) + len(spec.finally_))
 
 
-def _placed(spec: WorkflowSpec) -> Iterator[tuple[str, Task]]:
+def resolve_agents(
+    spec: InlineWorkflow, where: str, agent_of: Callable[[str], JSONObject | None], worker_image: str
+) -> tuple[dict[str, AgentSnapshot], list[str]]:
+    """Pure: the agents of a workflow that stands at `where`, by name, and what is wrong with those that are not ready.
+
+    worker_image: the image of agents with a handler and no image of their own.
+    """
+    agents: dict[str, AgentSnapshot] = {}
+    unresolved: list[str] = []
+    for path, task in _placed(spec, where):
+        if task.agent is None:
+            continue  # a workflow is looked for when the task starts, and people need not be there yet
+        found = _resolve(task, task.agent, path, agent_of(task.agent), worker_image)
+        if isinstance(found, str):
+            unresolved.append(found)
+        else:
+            agents[found.name] = found
+    return dict(sorted(agents.items())), unresolved
+
+
+def _placed(spec: InlineWorkflow, where: str) -> Iterator[tuple[str, Task]]:
     """All tasks, each with the path of its field."""
-    yield from ((f"spec.tasks[{number}]", task) for number, task in enumerate(spec.tasks))
-    yield from ((f"spec.finally[{number}]", task) for number, task in enumerate(spec.finally_))
+    yield from ((f"{where}.tasks[{number}]", task) for number, task in enumerate(spec.tasks))
+    yield from ((f"{where}.finally[{number}]", task) for number, task in enumerate(spec.finally_))
 
 
 def _resolve(task: Task, name: str, path: str, agent: JSONObject | None, worker_image: str) -> AgentSnapshot | str:
@@ -127,6 +134,12 @@ def _resolve(task: Task, name: str, path: str, agent: JSONObject | None, worker_
         image=image_of(spec, worker_image),
         spec=spec,
     )
+
+
+def names_agent(spec: JSONObject, agent: str) -> bool:
+    """Whether a task of a workflow is done by an agent."""
+    tasks = [*(spec.get("tasks") or []), *(spec.get("finally") or [])]
+    return any(task.get("agent") == agent for task in tasks)
 
 
 def status_of(
@@ -228,9 +241,7 @@ class WorkflowController:
     def agent_changed(self, agent: Key) -> None:
         """Queues the workflows that name the agent."""
         for item in self._cache.in_namespace(agent.namespace):
-            spec = item.get("spec") or {}
-            tasks = [*(spec.get("tasks") or []), *(spec.get("finally") or [])]
-            if any(task.get("agent") == agent.name for task in tasks):
+            if names_agent(item.get("spec") or {}, agent.name):
                 self.loop.queue.add(key_of(item))
 
     def policies_changed(self) -> None:

@@ -23,7 +23,7 @@ LARGE = 50
 
 
 def kept(item: JSONObject) -> JSONObject:
-    """What a cache keeps of an Execution: of one that has ended no inputs and tasks, which take most of the room.
+    """What a cache keeps of an Execution: of one that has ended no inputs, workflow and tasks, which take most room.
 
     Its outputs stay where it is a child, for its parent. Whoever wants the rest (to resume it) asks the API server.
     """
@@ -34,7 +34,7 @@ def kept(item: JSONObject) -> JSONObject:
     dropped = {"inputs", "tasks", "archive"} | (set() if is_child else {"outputs"})
     return {
         **item,
-        "spec": {key: value for key, value in item["spec"].items() if key != "inputs"},
+        "spec": {key: value for key, value in item["spec"].items() if key not in ("inputs", "workflowSpec")},
         "status": {key: value for key, value in status.items() if key not in dropped},
     }
 

@@ -10,7 +10,7 @@ from controllers.admission.authors import annotations_of
 from controllers.admission.denials import Denials, clean
 from controllers.admission.metrics import AdmissionMetrics
 from controllers.admission.plans import Plans
-from controllers.admission.questions import Request, Scope, question_of, scope_of
+from controllers.admission.questions import Request, Scope, inline_of, question_of, scope_of
 from controllers.policycache import PolicyCache
 from ossa.api.base import JSONObject
 from ossa.api.contract import ANNOTATION_BREAK_GLASS
@@ -19,7 +19,7 @@ from ossa.engine.programs import CompileError
 from ossa.engine.values import shorten
 from ossa.governance.policies import CompiledPolicy, sees_metadata
 from ossa.governance.policyset import PolicySet
-from ossa.governance.verdict import Judgement, Verdict
+from ossa.governance.verdict import Judgement, Verdict, worst_of
 
 SHOWN_DENIALS = 10
 DENIAL_MOST = 2048  # characters of each
@@ -59,13 +59,21 @@ class Judge:
         An object that does not make sense passes here: the checks of its kind refuse it, with what is wrong.
         Raises ApiError where the namespace is not known yet and the API server does not tell.
         """
+        verdicts = [await self._verdict(request)]
+        if (inline := inline_of(request)) is not None:
+            verdicts.append(await self._verdict(inline))
+        verdict = worst_of(verdicts)
+        self.metrics.judged(verdict)
+        return self._answer(request, verdict)
+
+    async def _verdict(self, request: Request) -> Verdict:
         scope = scope_of(request)
         if scope == "nothing":
-            return Answer()
+            return Verdict()
         policies = self._part(scope)
         held = policies.of(request.kind)
         if not held:
-            return Answer()
+            return Verdict()
         try:
             question = question_of(
                 request,
@@ -75,10 +83,8 @@ class Judge:
                 subjects=bool(policies.exceptions),
             )
         except (InvalidSpecError, CompileError):
-            return Answer()
-        verdict = policies.judge(question, self.clock())
-        self.metrics.judged(verdict)
-        return self._answer(request, verdict)
+            return Verdict()
+        return policies.judge(question, self.clock())
 
     def _answer(self, request: Request, verdict: Verdict) -> Answer:
         broken_glass = self._breaks_glass(request)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from controllers.mirror import Mirror, full_name
 from ossa.api.agent import AgentSpec
 from ossa.api.base import JSONObject
-from ossa.api.workflow import WorkflowSpec
+from ossa.api.workflow import InlineWorkflow, WorkflowSpec
 from ossa.engine.programs import CompileError
 from ossa.governance.plan import plan_of
 from ossa.governance.question import Subject, spec_hash
@@ -45,7 +45,7 @@ class Plans:
         self._workflows = Mirror(_uid_and_spec, self._changed, key=full_name)
         self._made: dict[tuple[str, str], Planned] = {}
 
-    def of(self, namespace: str, name: str, spec: WorkflowSpec) -> JSONObject:
+    def of(self, namespace: str, name: str, spec: InlineWorkflow) -> JSONObject:
         """The plan of a Workflow that is asked about. Raises CompileError where it does not make sense."""
         named = sorted({task.agent for task in (*spec.tasks, *spec.finally_) if task.agent is not None})
         found = {agent: held for agent in named if (held := self._agent(namespace, agent)) is not None}

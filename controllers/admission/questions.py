@@ -13,6 +13,7 @@ from ossa.api.base import JSONObject
 from ossa.api.execution import ExecutionSpec
 from ossa.api.validation import parse_spec
 from ossa.api.workflow import WorkflowSpec
+from ossa.governance.inline import INLINE_NAME, workflow_of
 from ossa.governance.plan import is_complete
 from ossa.governance.question import Question, Subject, SubjectKind, request_of, spec_hash
 
@@ -38,6 +39,7 @@ class Request:
     user: str
     groups: Sequence[str] = ()
     dry_run: bool = False
+    execution: Object | None = None  # whose own workflow is asked about as if it were a Workflow
 
     @property
     def kind(self) -> SubjectKind:
@@ -51,6 +53,14 @@ class Request:
     def name(self) -> str:
         """Empty where the API server has yet to make one of generateName."""
         return str(self.body["metadata"].get("name") or "")
+
+
+def inline_of(request: Request) -> Request | None:
+    """What is asked about the workflow that an Execution has of its own, as if it were a Workflow; None of others."""
+    made = workflow_of(request.body) if request.kind == "Execution" else None
+    if made is None:
+        return None
+    return replace(request, plural="workflows", body=made, old=workflow_of(request.old), execution=request.body)
 
 
 def scope_of(request: Request) -> Scope:
@@ -91,14 +101,18 @@ def question_of(
     named: list[Subject] = []
     spec = parse_spec(SPECS[request.plural], request.body.get("spec") or {})
     if isinstance(spec, WorkflowSpec) and planned:
-        plan = plans.of(request.namespace, request.name, spec)
-    if isinstance(spec, ExecutionSpec) and (planned or subjects):
-        found = plans.of_named(request.namespace, spec.workflow)
+        plan = plans.of(request.namespace, INLINE_NAME if request.execution else request.name, spec)
+    if isinstance(spec, ExecutionSpec) and spec.workflow_spec is not None:
+        plan = plans.of(request.namespace, INLINE_NAME, spec.workflow_spec) if planned else None
+    elif isinstance(spec, ExecutionSpec) and (planned or subjects):
+        found = plans.of_named(request.namespace, spec.workflow_name)
         plan = None if found is None else found.plan
         named = [] if found is None else [found.subject]
     if subjects:
         uid = str(request.body["metadata"].get("uid") or "")
-        named = [Subject(request.kind, request.namespace, request.name, uid, spec_hash(spec)), *named]
+        held = parse_spec(ExecutionSpec, request.execution["spec"]) if request.execution is not None else spec
+        kind: SubjectKind = request.kind if request.execution is None else "Execution"
+        named = [Subject(kind, request.namespace, request.name, uid, spec_hash(held)), *named]
     question = Question(
         kind=request.kind,
         operation=request.operation,

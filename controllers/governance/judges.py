@@ -71,14 +71,15 @@ class Judges(NoJudges):
     def of(self, execution: Execution) -> Judge:
         """Of an Execution; it keeps the policies of this moment, whatever becomes of them."""
         held = self._policies.current()
-        if not (held.of("Execution") or held.of("Task")):
+        spec = execution.spec
+        if not (held.of("Execution") or held.of("Task") or (spec.workflow is None and held.of("Workflow"))):
             return NOBODY
         namespace = execution.metadata.namespace
         return PolicyJudge(
             policies=held,
             namespace=self._policies.namespace(namespace),
             namespace_labels=self._policies.namespace_labels(namespace),
-            workflow=partial(self._live, Key(namespace, execution.spec.workflow)),
+            workflow=partial(self._live, Key(namespace, spec.workflow_name)),
             assessments=partial(self._assessment, namespace),
         )
 

@@ -10,6 +10,7 @@ from controllers.cache import bare
 from controllers.policycache import PolicyCache
 from ossa.engine.states import EXECUTION_TERMINAL, is_finished
 from ossa.governance.findings import ObjectKey
+from ossa.governance.inline import workflow_of
 from ossa.governance.question import SubjectKind
 from ossa.governance.world import SUBJECTS, Key, World
 
@@ -74,15 +75,22 @@ class Present:
             }
             yield from (("Workflow", namespace, name) for name in flows)
             yield from self._users("Workflow", namespace, flows)
+            for name in self._names.get(("Execution", namespace), ()):
+                inline = workflow_of(self._held["Execution"][namespace, name])
+                if inline is not None and _uses(inline["spec"], names):
+                    yield ("Execution", namespace, name)
         elif kind == "Workflow" and names:
             for name in self._names.get(("Execution", namespace), ()):
                 if self._held["Execution"][namespace, name]["spec"].get("workflow") in names:
                     yield ("Execution", namespace, name)
 
     def _uses(self, namespace: str, workflow: str, agents: set[str]) -> bool:
-        spec = self._held["Workflow"][namespace, workflow]["spec"]
-        tasks = (*spec.get("tasks", ()), *spec.get("finally", ()))
-        return any(task.get("agent") in agents for task in tasks)
+        return _uses(self._held["Workflow"][namespace, workflow]["spec"], agents)
+
+
+def _uses(workflow: _Object, agents: set[str]) -> bool:
+    tasks = (*workflow.get("tasks", ()), *workflow.get("finally", ()))
+    return any(task.get("agent") in agents for task in tasks)
 
 
 class _Namespaces(Mapping[Key, _Object]):

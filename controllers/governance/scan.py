@@ -19,10 +19,10 @@ from ossa.api.contract import API_VERSION
 from ossa.governance.agenda import Agenda, difference
 from ossa.governance.exceptions import end_of
 from ossa.governance.findings import Finding, Findings, News, ObjectKey
+from ossa.governance.objects import judge, kinds_of
 from ossa.governance.policies import CompiledPolicy
 from ossa.governance.policyset import PolicySet
 from ossa.governance.question import SubjectKind
-from ossa.governance.world import Asked, question_of
 from ossa.kube.client import ApiClient
 
 JSONObject = dict[str, Any]
@@ -159,11 +159,10 @@ class Scanner:
             item = self._present.get(key)
             if item is None:
                 self.findings.drop(key)
-            elif not held.of(key[0]):
+            elif not any(map(held.of, kinds_of(item))):
                 self.findings.put(key, str(item["metadata"]["uid"]), (), only)
             else:
-                question = question_of(self._present.world(), item, Asked())
-                verdict = held.judge(question, now, only=only)
+                verdict = judge(self._present.world(), item, now, policies=held, only=only)
                 self.findings.put(key, str(item["metadata"]["uid"]), verdict.judged, only)
             if time.monotonic() >= until:
                 await asyncio.sleep(0)

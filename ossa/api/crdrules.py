@@ -15,7 +15,7 @@ from ossa.api.trigger import CRON_WORDS, MAX_TRIGGERS
 # As apimachinery's resource.Quantity is written.
 QUANTITY = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$"
 
-_RULES = "x-kubernetes-validations"
+RULES = "x-kubernetes-validations"
 
 
 def _rule(rule: str, message: str, **more: str) -> JSONObject:
@@ -40,6 +40,22 @@ _APPROVERS = _rule(
     "name who may approve: set approverGroups, approverUsers or both",
 )
 
+_INPUTS: JSONObject = {
+    **_probe("type", why="object."),
+    RULES: [
+        _rule(
+            "has(self.type) && self.type == 'object'",
+            "must be a JSON Schema of type object; add `type: object`",
+        )
+    ],
+}
+
+
+def _of_both(field: str, more: JSONObject) -> dict[str, JSONObject]:
+    """Of a field of workflows, whether they stand in a Workflow or in an Execution."""
+    return {f"{model}.{field}": more for model in ("WorkflowSpec", "InlineWorkflow")}
+
+
 # What is added to a field, by the name of its model and its own.
 FIELDS: Mapping[str, JSONObject] = {
     "AgentSpec.capabilities": _map_list("name"),
@@ -54,30 +70,22 @@ FIELDS: Mapping[str, JSONObject] = {
     "PodTemplateMetadata.annotations": {"maxProperties": 64},
     "PodTemplate.spec": {
         **_probe("serviceAccountName", "serviceAccount", why="Refused: set spec.runtime.serviceAccountName."),
-        _RULES: [
+        RULES: [
             _rule(
                 "!has(self.serviceAccountName) && !has(self.serviceAccount)",
                 "may not name a service account here; set spec.runtime.serviceAccountName instead",
             )
         ],
     },
-    "WorkflowSpec.inputs": {
-        **_probe("type", why="object."),
-        _RULES: [
-            _rule(
-                "has(self.type) && self.type == 'object'",
-                "must be a JSON Schema of type object; add `type: object`",
-            )
-        ],
-    },
-    "WorkflowSpec.tasks": _map_list("name"),
-    "WorkflowSpec.finally": _map_list("name"),
-    "WorkflowSpec.outputs": {"maxProperties": 100},
+    **_of_both("inputs", _INPUTS),
+    **_of_both("tasks", _map_list("name")),
+    **_of_both("finally", _map_list("name")),
+    **_of_both("outputs", {"maxProperties": 100}),
     "WorkflowSpec.triggers": _map_list("name"),
     "WorkflowStatus.triggers": {"maxProperties": MAX_TRIGGERS},
     "WorkflowStatus.conditions": _CONDITIONS,
     "Trigger.cron": {
-        _RULES: [
+        RULES: [
             _rule(
                 rf"self.matches('^\\s*\\S+(\\s+\\S+){{4}}\\s*$') || self in [{', '.join(map(repr, CRON_WORDS))}]",
                 "must be five fields: minute, hour, day of the month, month and day of the week, such as 0 2 * * *; "
@@ -100,18 +108,19 @@ FIELDS: Mapping[str, JSONObject] = {
         "x-kubernetes-list-type": "atomic",
     },
     "ExecutionSpec.inputs": {"maxProperties": 256},
+    "ExecutionSpec.workflowSpec": {"x-kubernetes-map-type": "atomic"},
     "ExecutionStatus.tasks": {"maxProperties": MAX_TASKS + MAX_FINALLY},
     "ArchiveStatus.outputs": _ATOMIC,
     "ExecutionStatus.conditions": _CONDITIONS,
     "Execution.spec": {
-        _RULES: [
+        RULES: [
             *(
                 _rule(
                     f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
                     "is immutable; create another Execution instead of changing this one",
                     fieldPath=f".{name}",
                 )
-                for name in ("workflow", "inputs", "pendingTimeout", "retryOf")
+                for name in ("workflow", "workflowSpec", "inputs", "pendingTimeout", "retryOf")
             ),
             _rule(
                 "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
@@ -127,12 +136,12 @@ FIELDS: Mapping[str, JSONObject] = {
     "ApprovalStatus.approvedBy": _ATOMIC,
     "ApprovalStatus.conditions": _CONDITIONS,
     "Approval.spec": {
-        _RULES: [_rule("self == oldSelf", "is immutable; the operator makes another Approval where one is needed")]
+        RULES: [_rule("self == oldSelf", "is immutable; the operator makes another Approval where one is needed")]
     },
     "Approval.decisions": {
         # So that a JSON patch may add an entry without making the map first.
         "default": {},
-        _RULES: [
+        RULES: [
             _rule(
                 "oldSelf.all(user, user in self && self[user] == oldSelf[user])",
                 "what somebody decided is final: entries may be added, but not changed or removed",
@@ -167,11 +176,11 @@ FIELDS: Mapping[str, JSONObject] = {
     "AgentPolicyStatus.conditions": _CONDITIONS,
     "AgentPolicyExceptionStatus.conditions": _CONDITIONS,
     "AgentPolicyException.spec": {
-        _RULES: [_rule("self == oldSelf", "is immutable; create another exception instead of changing this one")]
+        RULES: [_rule("self == oldSelf", "is immutable; create another exception instead of changing this one")]
     },
     "AgentPolicyException.confirmations": {
         "default": {},
-        _RULES: [
+        RULES: [
             _rule(
                 "oldSelf.all(user, user in self && self[user] == oldSelf[user])",
                 "what somebody confirmed is final: entries may be added, but not changed or removed",
@@ -195,7 +204,7 @@ FIELDS: Mapping[str, JSONObject] = {
 # What is added to a model, by its name.
 MODELS: Mapping[str, JSONObject] = {
     "Runtime": {
-        _RULES: [
+        RULES: [
             _rule(
                 "has(self.handler) != has(self.container)",
                 "set exactly one of handler (module:function) and container (an image of your own)",
@@ -207,7 +216,7 @@ MODELS: Mapping[str, JSONObject] = {
         ]
     },
     "ForEach": {
-        _RULES: [
+        RULES: [
             _rule(
                 "has(self.items) != has(self.range)",
                 "set exactly one of items (a list) and range (numbers)",
@@ -215,16 +224,15 @@ MODELS: Mapping[str, JSONObject] = {
         ]
     },
     "ExecutionSpec": {
-        _RULES: [
+        RULES: [
             _rule(
-                "!has(self.retryOf) || !has(self.inputs) || size(self.inputs) == 0",
-                "with retryOf the inputs are those of the Execution that is resumed; leave them out",
-                fieldPath=".inputs",
-            )
+                "has(self.workflow) != has(self.workflowSpec)",
+                "set exactly one of workflow (the name of a Workflow) and workflowSpec (a workflow written here)",
+            ),
         ]
     },
     "Task": {
-        _RULES: [
+        RULES: [
             _rule(
                 "[has(self.agent), has(self.workflow), has(self.approval)].filter(x, x).size() == 1",
                 "set exactly one of agent (who does it), workflow and approval (people who must approve)",
@@ -248,7 +256,7 @@ MODELS: Mapping[str, JSONObject] = {
         ]
     },
     "ApprovalTask": {
-        _RULES: [
+        RULES: [
             _APPROVERS,
             _rule(
                 "(has(self.approverGroups) && size(self.approverGroups) > 0) || !has(self.approverUsers) || "
@@ -257,9 +265,9 @@ MODELS: Mapping[str, JSONObject] = {
             ),
         ]
     },
-    "ApprovalSpec": {_RULES: [_APPROVERS]},
+    "ApprovalSpec": {RULES: [_APPROVERS]},
     "AgentPolicySpec": {
-        _RULES: [
+        RULES: [
             _rule(
                 "(has(self.rules) && size(self.rules) > 0) || has(self.defaults)",
                 "it does nothing; give it rules, defaults or both",
@@ -272,7 +280,7 @@ MODELS: Mapping[str, JSONObject] = {
         ]
     },
     "LabelRequirement": {
-        _RULES: [
+        RULES: [
             _rule(
                 "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
                 "In and NotIn need values, Exists and DoesNotExist take none",

@@ -17,7 +17,7 @@ from ossa.api.agent import Agent
 from ossa.api.approval import Approval
 from ossa.api.base import JSONObject, Resource
 from ossa.api.contract import GROUP, VERSION
-from ossa.api.crdrules import FIELDS, MODELS, QUANTITY
+from ossa.api.crdrules import FIELDS, MODELS, QUANTITY, RULES
 from ossa.api.execution import Execution
 from ossa.api.policy import AgentPolicy
 from ossa.api.policyexception import AgentPolicyException
@@ -223,10 +223,18 @@ class _Schema:
 
     def _properties(self, properties: JSONObject, *, model: str, defaults: Defaults) -> JSONObject:
         return {
-            name: self._convert(node, model=model, defaults="none" if name == "status" else defaults)
-            | FIELDS.get(f"{model}.{name}", {})
+            name: _with_more(
+                self._convert(node, model=model, defaults="none" if name == "status" else defaults),
+                FIELDS.get(f"{model}.{name}", {}),
+            )
             for name, node in properties.items()
         }
+
+
+def _with_more(schema: JSONObject, more: JSONObject) -> JSONObject:
+    """The schema of a field with what is added to it; rules of the model that it is of hold as well."""
+    rules = [*schema.get(RULES, ()), *more.get(RULES, ())]
+    return {**schema, **more, **({RULES: rules} if rules else {})}
 
 
 def crd(kind: Kind) -> JSONObject:

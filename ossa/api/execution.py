@@ -10,6 +10,7 @@ from ossa.api.agent import Classification
 from ossa.api.artifact import ArtifactRef
 from ossa.api.base import Condition, Duration, JSONObject, Model, ObjectName, Resource, StatusModel, Timestamp
 from ossa.api.task import MAX_ITEMS
+from ossa.api.workflow import InlineWorkflow
 
 # Other Executions whose artifacts one may have taken over.
 MAX_LINEAGE = 200
@@ -46,7 +47,16 @@ Reason = Literal[
 class ExecutionSpec(Model):
     """The wanted run. Only `suspend`, `cancel`, `priority` and `ttlSecondsAfterFinished` may change."""
 
-    workflow: ObjectName = Field(description="The Workflow, in the same namespace, that is run.")
+    workflow: ObjectName | None = Field(
+        default=None, description="The Workflow, in the same namespace, that is run; or workflowSpec."
+    )
+    workflow_spec: InlineWorkflow | None = Field(
+        default=None,
+        description=(
+            "A workflow that this Execution alone runs, written here instead of the name of a Workflow. It has neither "
+            "triggers nor published."
+        ),
+    )
     inputs: JSONObject = Field(
         default_factory=dict, description="Inputs; checked against the workflow's schema when the run starts."
     )
@@ -76,6 +86,11 @@ class ExecutionSpec(Model):
             "taken over, and the rest is run."
         ),
     )
+
+    @property
+    def workflow_name(self) -> str:
+        """Name of the Workflow; '' where the workflow is written in the Execution itself."""
+        return self.workflow or ""
 
 
 def _is_zero(value: int) -> bool:

@@ -27,6 +27,8 @@ Spec = TypeVar("Spec", bound=BaseModel)
 # Bytes of JSON. An Execution carries its inputs twice (as given, and with defaults filled in) and stays below
 # 100 KiB; a Workflow shares a ControllerRevision with its agents, and etcd takes 1.5 MiB.
 EXECUTION_INPUTS_LIMIT = 24 * 1024
+# Of a workflow that is written in an Execution, and of its inputs, together.
+EXECUTION_SPEC_LIMIT = 32 * 1024
 # Fields of an Execution's spec that may change while it runs.
 EXECUTION_STEERED = frozenset({"suspend", "cancel", "priority", "ttlSecondsAfterFinished"})
 AGENT_LIMIT = 64 * 1024
@@ -50,6 +52,9 @@ _TYPES = {
     "missing": "is required; add it",
     "extra_forbidden": "is not a field that is known here; remove it",
 }
+# Fields of a Workflow that one in an Execution does not have.
+_NOT_INLINE = frozenset({("workflowSpec", "triggers"), ("workflowSpec", "published")})
+_OF_WORKFLOWS_ALONE = "is a field of Workflows alone: this one runs once, at once; remove it, or make a Workflow of it"
 
 
 class InvalidSpecError(ValueError):
@@ -90,9 +95,22 @@ def execution_problems(spec: ExecutionSpec, *, references: bool = False) -> list
     references: whether its inputs may refer to artifacts: the operator makes it, for a task of another one.
     """
     problems = inputs_problems(spec.inputs, "spec.inputs", references=references)
+    problems += _workflow_choice_problems(spec)
     if spec.retry_of is not None and spec.inputs:
         problems.append("spec.inputs: with retryOf they are those of the Execution that is resumed; leave them out")
     return problems
+
+
+def _workflow_choice_problems(spec: ExecutionSpec) -> Iterator[str]:
+    if (spec.workflow is None) == (spec.workflow_spec is None):
+        yield ("spec: set exactly one of workflow (the name of a Workflow) and workflowSpec (a workflow written here)")
+    if spec.workflow_spec is not None:
+        size = _json_size(spec.workflow_spec.to_json()) + _json_size(spec.inputs)
+        if size > EXECUTION_SPEC_LIMIT:
+            yield (
+                f"spec.workflowSpec: it and the inputs are {size} bytes of JSON, and at most {EXECUTION_SPEC_LIMIT} "
+                "are taken; make a Workflow of it, and name that in spec.workflow"
+            )
 
 
 def inputs_problems(inputs: JSONObject, where: str, *, references: bool = False) -> list[str]:
@@ -176,7 +194,8 @@ def _described(error: ErrorDetails) -> str:
     location = list(error["loc"])
     if location and location[-1] in ("int", "str"):  # which member of a union it was tried as
         return f"{joined_path(['spec', *location[:-1]])}: must be a whole number, or text such as 500m or 256Mi"
-    return f"{joined_path(['spec', *location])}: {_message(error)}"
+    told = _OF_WORKFLOWS_ALONE if tuple(location) in _NOT_INLINE else _message(error)
+    return f"{joined_path(['spec', *location])}: {told}"
 
 
 def _message(error: ErrorDetails) -> str:

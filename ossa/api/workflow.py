@@ -9,12 +9,11 @@ from ossa.api.task import MAX_FINALLY, MAX_TASKS, ExecutionRetry, Task
 from ossa.api.trigger import MAX_TRIGGERS, Trigger, TriggerStatus
 
 
-class WorkflowSpec(Model):
-    """The wanted workflow."""
+class InlineWorkflow(Model):
+    """What runs: the part of a Workflow that an Execution may hold itself."""
 
     version: str = Field(default="0.0.0", min_length=1, max_length=64, description="Version of the workflow.")
     description: str = Field(default="", max_length=1024, description="What it does, for a person.")
-    published: bool = Field(default=True, description="false keeps it a Draft that no Execution can start.")
     inputs: JSONObject | None = Field(
         default=None,
         description=(
@@ -50,6 +49,12 @@ class WorkflowSpec(Model):
     retry: ExecutionRetry | None = Field(
         default=None, description="Further attempts of a failed Execution; finished tasks are kept."
     )
+
+
+class WorkflowSpec(InlineWorkflow):
+    """The wanted workflow."""
+
+    published: bool = Field(default=True, description="false keeps it a Draft that no Execution can start.")
     # Unset rather than empty: a revision made before there were triggers keeps its hash.
     triggers: list[Trigger] | None = Field(
         default=None, max_length=MAX_TRIGGERS, description="What starts it by itself: schedules."

@@ -74,7 +74,13 @@ def parser() -> argparse.ArgumentParser:
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", parents=[common], help="start an execution of a workflow")
-    run.add_argument("workflow", metavar="WORKFLOW")
+    run.add_argument("workflow", metavar="WORKFLOW", nargs="?", help="name of a Workflow of the cluster")
+    run.add_argument(
+        "-f",
+        "--file",
+        metavar="FILE",
+        help="run the Workflow in a file (- is standard input), which stays out of the cluster",
+    )
     run.add_argument(
         "-i", "--input", action="append", default=[], metavar="NAME=VALUE", help="an input; may be repeated"
     )
@@ -183,7 +189,11 @@ async def dispatch(options: argparse.Namespace) -> Exit:
 
 async def _start(session: Session, options: argparse.Namespace, *, as_json: bool) -> Exit:
     """The commands that make an Execution: `run`, `retry` and `rerun`."""
-    if options.command == "run":
+    if options.command == "run" and (options.workflow is None) == (options.file is None):
+        raise Stop("ossa run: give the name of a Workflow, or --file with one in it", Exit.USAGE)
+    if options.command == "run" and options.file is not None:
+        created = await runs.start_inline(session, options.file, name=options.name, inputs=options.input)
+    elif options.command == "run":
         created = await runs.start(session, options.workflow, name=options.name, inputs=options.input)
     else:
         make = steering.retry if options.command == "retry" else steering.rerun

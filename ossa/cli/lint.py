@@ -21,9 +21,10 @@ from ossa.cli.view import one_line
 from ossa.engine.clock import to_text
 from ossa.governance import policytest
 from ossa.governance.exceptions import problem_of
+from ossa.governance.objects import judge
 from ossa.governance.policyset import PolicySet
 from ossa.governance.review import exception_problems, policy_problems, review
-from ossa.governance.world import SUBJECTS, Asked, World, key_of, metadata_of, question_of
+from ossa.governance.world import SUBJECTS, Asked, World, key_of, metadata_of
 from ossa.governance.written import written
 
 PLURALS = {"Agent": "agents", "Workflow": "workflows", "Execution": "executions"}
@@ -164,7 +165,7 @@ def _judged(found: Found, world: World, asked: Asked, *, namespace: str, now: da
         if not held.is_ours or manifest_problems(held):
             continue
         if held.kind in SUBJECTS:
-            verdict = held_set.judge(question_of(world, item, asked), now)
+            verdict = judge(world, item, now, policies=held_set, asked=asked)
             for level, judgements in (("error", verdict.denials), ("warning", verdict.warnings)):
                 for judgement in judgements:
                     for violation in judgement.violations:

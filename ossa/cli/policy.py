@@ -16,9 +16,10 @@ from ossa.cli.reading import Seen, world_of
 from ossa.cli.view import columns, one_line
 from ossa.governance.explain import explained
 from ossa.governance.native import NotNative, native_of
+from ossa.governance.objects import judge, kinds_of
 from ossa.governance.policies import CompiledPolicy
 from ossa.governance.verdict import Judgement
-from ossa.governance.world import SUBJECTS, Asked, Object, World, judged_objects, key_of, question_of, subject_of
+from ossa.governance.world import SUBJECTS, Object, World, judged_objects, key_of, subject_of
 
 MOST_SHOWN = 20
 
@@ -63,8 +64,8 @@ def hits(world: World, policy: CompiledPolicy, now: datetime) -> Iterator[Hit]:
     """The objects that a policy is about, each with what it says; those of its kinds that it leaves out are not."""
     policies = world.policy_set()
     for item in judged_objects(world):
-        if item["kind"] in policy.spec.match.kinds:
-            verdict = policies.judge(question_of(world, item, Asked()), now, only=[policy.name])
+        if not kinds_of(item).isdisjoint(policy.spec.match.kinds):
+            verdict = judge(world, item, now, policies=policies, only=[policy.name])
             for judgement in verdict.judged:
                 yield Hit(str(item["kind"]), *key_of(item), judgement)
 

@@ -8,16 +8,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from ossa.api.contract import API_VERSION
+from ossa.cli.manifests import read_manifests
 from ossa.cli.outcome import Exit, Stop
 from ossa.cli.session import Session, get_object
+from ossa.cli.view import one_line
+from ossa.governance.world import metadata_of
 
 
 async def start(session: Session, workflow: str, *, name: str | None, inputs: Sequence[str]) -> dict[str, Any]:
     """Create the Execution; the object. Raises Stop where the workflow or an input does not fit."""
     found = await get_object(session, "Workflow", workflow)
     schema = found.get("spec", {}).get("inputs") or {}
-    body = execution_body(workflow, name=name, inputs=parse_inputs(inputs, schema))
-    created = await session.api.post(session.path("Execution"), body)
+    given = parse_inputs(inputs, schema)
+    created = await create(session, {"workflow": workflow}, prefix=workflow, name=name, inputs=given)
     status = found.get("status", {})
     if status.get("phase") == "Draft":
         reason = status.get("message") or f"see kubectl describe workflow {workflow}"
@@ -25,13 +28,38 @@ async def start(session: Session, workflow: str, *, name: str | None, inputs: Se
     return created
 
 
-def execution_body(workflow: str, *, name: str | None, inputs: dict[str, Any]) -> dict[str, Any]:
-    """The Execution to create: with the name, or one that the API server makes from the workflow's."""
-    metadata = {"name": name} if name else {"generateName": f"{workflow}-"}
-    spec: dict[str, Any] = {"workflow": workflow}
-    if inputs:
-        spec["inputs"] = inputs
-    return {"apiVersion": API_VERSION, "kind": "Execution", "metadata": metadata, "spec": spec}
+async def start_inline(session: Session, file: str, *, name: str | None, inputs: Sequence[str]) -> dict[str, Any]:
+    """Create an Execution of a Workflow that lies in a file, and need not be in the cluster; the object.
+
+    Raises Stop where the file does not hold one Workflow, or an input does not fit.
+    """
+    workflow = workflow_in(file)
+    spec = {field: value for field, value in workflow["spec"].items() if field not in ("triggers", "published")}
+    prefix = str(metadata_of(workflow).get("name") or "inline")
+    given = parse_inputs(inputs, spec.get("inputs") or {})
+    return await create(session, {"workflowSpec": spec}, prefix=prefix, name=name, inputs=given)
+
+
+def workflow_in(file: str) -> dict[str, Any]:
+    """The one Workflow of a file, or of standard input where it is `-`. Raises Stop where there is another number."""
+    found = read_manifests([file])
+    for held in found.unreadable:
+        raise Stop(one_line(f"{held.file}:{held.number}: {held.problem}"), Exit.USAGE)
+    workflows = [held.item for held in found.manifests if held.kind == "Workflow" and held.is_ours]
+    if len(workflows) != 1 or not isinstance(workflows[0].get("spec"), dict):
+        raise Stop(f"{file} holds {len(workflows)} Workflows; name a file with one, which has a spec", Exit.USAGE)
+    return workflows[0]
+
+
+async def create(
+    session: Session, runs: dict[str, Any], *, prefix: str, name: str | None, inputs: dict[str, Any]
+) -> dict[str, Any]:
+    """Create an Execution; the object. runs: spec.workflow or spec.workflowSpec, and what else its spec has."""
+    metadata = {"name": name} if name else {"generateName": f"{prefix}-"}
+    spec = {**runs, "inputs": inputs} if inputs else runs
+    body = {"apiVersion": API_VERSION, "kind": "Execution", "metadata": metadata, "spec": spec}
+    created: dict[str, Any] = await session.api.post(session.path("Execution"), body)
+    return created
 
 
 def parse_inputs(pairs: Sequence[str], schema: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ossa.api.contract import GROUP
-from ossa.api.execution import Execution
+from ossa.api.execution import Execution, ExecutionSpec
 from ossa.cli.outcome import Stop
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
@@ -56,10 +56,12 @@ def parse_execution(found: dict[str, Any]) -> Execution:
         raise Stop(f"This version of ossa does not understand the Execution: {field}: {first['msg']}") from error
 
 
-async def task_order(session: Session, workflow: str) -> list[str]:
+async def task_order(session: Session, spec: ExecutionSpec) -> list[str]:
     """The workflow's tasks in the order they are written in; empty where it cannot be read (any more)."""
+    if spec.workflow_spec is not None:
+        return [task.name for task in spec.workflow_spec.tasks]
     try:
-        found = await session.api.get(session.path("Workflow", workflow))
+        found = await session.api.get(session.path("Workflow", spec.workflow_name))
     except ApiError:
         return []
     return [task["name"] for task in found.get("spec", {}).get("tasks", [])]

@@ -8,7 +8,7 @@ from typing import Any
 from ossa.api.contract import GROUP
 from ossa.api.execution import Execution
 from ossa.cli.outcome import Stop
-from ossa.cli.run import execution_body
+from ossa.cli.run import create
 from ossa.cli.session import Session, get_object, parse_execution
 from ossa.engine.states import EXECUTION_TERMINAL
 
@@ -20,7 +20,7 @@ CHANGES: dict[str, tuple[str, bool, str]] = {
     "cancel": ("cancel", True, "cancelled"),
 }
 # What a new Execution has of the one before it, besides its inputs.
-KEPT = ("priority", "ttlSecondsAfterFinished", "pendingTimeout")
+KEPT = ("workflow", "workflowSpec", "priority", "ttlSecondsAfterFinished", "pendingTimeout")
 
 
 async def steer(session: Session, name: str, command: str, *, as_json: bool) -> None:
@@ -83,11 +83,10 @@ def inputs_of(found: JSONObject) -> JSONObject:
 
 
 async def _create(session: Session, execution: Execution, *, new: str | None, more: JSONObject) -> JSONObject:
-    body = execution_body(execution.spec.workflow, name=new, inputs=more.pop("inputs", {}))
-    wanted = execution.spec.to_json()
-    body["spec"] |= {field: wanted[field] for field in KEPT if wanted.get(field)} | more
-    created: JSONObject = await session.api.post(session.path("Execution"), body)
-    return created
+    inputs, wanted = more.pop("inputs", {}), execution.spec.to_json()
+    runs = {field: wanted[field] for field in KEPT if wanted.get(field)} | more
+    prefix = execution.spec.workflow or execution.metadata.name
+    return await create(session, runs, prefix=prefix, name=new, inputs=inputs)
 
 
 def _parent(found: JSONObject) -> str | None:

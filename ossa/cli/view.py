@@ -74,7 +74,7 @@ def headline(execution: Execution, now: datetime) -> str:
     """One line on the whole run."""
     status = execution.status
     name = f"{execution.metadata.namespace}/{execution.metadata.name}"
-    parts = [name, execution.spec.workflow, status.phase]
+    parts = [name, *([execution.spec.workflow] if execution.spec.workflow else []), status.phase]
     if status.progress:
         parts.append(status.progress)
     took = status.duration or duration(status.started_at, status.completed_at, now)

@@ -35,7 +35,7 @@ COLOURS = {"Completed": "green", "Failed": "red", "Running": "cyan", "Retrying":
 async def tasks(session: Session, name: str, *, as_json: bool) -> Exit:
     """Print the task table."""
     execution = await get_execution(session, name)
-    rows = task_rows(execution, await task_order(session, execution.spec.workflow), datetime.now(UTC))
+    rows = task_rows(execution, await task_order(session, execution.spec), datetime.now(UTC))
     if as_json:
         print(json.dumps(tasks_json(execution, rows), indent=2))
     elif rows:
@@ -87,7 +87,7 @@ async def _show(session: Session, name: str) -> Execution:
     with Live(screen, console=console, refresh_per_second=4) as live:
         async for execution in follow(session, name):
             if screen.execution is None:
-                screen.order = await task_order(session, execution.spec.workflow)
+                screen.order = await task_order(session, execution.spec)
             screen.execution = execution
             live.refresh()
     if screen.execution is None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ossa.api.artifact import REFERENCE_KEY
 from ossa.api.base import JSONObject
 from ossa.api.schema import schema_problems
 from ossa.api.task import MAX_ITEMS, ApprovalTask, Task
-from ossa.api.workflow import WorkflowSpec
+from ossa.api.workflow import InlineWorkflow, WorkflowSpec
 from ossa.engine.clock import parse_duration
 from ossa.engine.expressions import CompileError, Condition, Template, child_path, parse_template
 from ossa.engine.graph import TaskTemplates, cycle_text, parse_task, topological_order
@@ -34,36 +34,36 @@ class Problem:
 class _Scope:
     """What the expressions of a task may refer to: `known` tasks, itself (`own`), and some names besides."""
 
-    spec: WorkflowSpec
+    spec: InlineWorkflow
+    where: str  # where the workflow stands: spec
     known: frozenset[str]
     own: str | None = None
     later: frozenset[str] = frozenset()  # tasks of `finally`, for those that run before them
     names: frozenset[str] = frozenset()  # of item, index, status, error
 
 
-def workflow_problems(spec: WorkflowSpec) -> list[Problem]:
-    """All that makes a workflow impossible to run."""
-    problems = [*_input_problems(spec), *_name_problems(spec)]
-    main, final = [task.name for task in spec.tasks], [task.name for task in spec.finally_]
-    problems += _group_problems(spec, spec.tasks, "spec.tasks", known=main, later=final)
-    problems += _group_problems(spec, spec.finally_, "spec.finally", known=[*main, *final], later=[])
-    problems += _outputs_problems(spec)
-    problems += _duration_problems(spec.timeout, "spec.timeout")
+def workflow_problems(spec: InlineWorkflow, where: str = "spec") -> list[Problem]:
+    """All that makes a workflow impossible to run, which stands at `where`."""
+    problems = [*_input_problems(spec, where), *_name_problems(spec, where)]
+    main, final = frozenset(task.name for task in spec.tasks), frozenset(task.name for task in spec.finally_)
+    problems += _group_problems(spec.tasks, "tasks", _Scope(spec, where, main, later=final))
+    names = frozenset({"status", "error"})
+    problems += _group_problems(spec.finally_, "finally", _Scope(spec, where, main | final, names=names))
+    problems += _outputs_problems(spec, where)
+    problems += _duration_problems(spec.timeout, f"{where}.timeout")
     if spec.retry is not None:
-        problems += _backoff_problems(spec.retry.backoff.initial, spec.retry.backoff.max, "spec.retry.backoff")
-    problems += [Problem(field, message) for field, message in trigger_problems(spec)]
+        problems += _backoff_problems(spec.retry.backoff.initial, spec.retry.backoff.max, f"{where}.retry.backoff")
+    if isinstance(spec, WorkflowSpec):
+        problems += [Problem(field, message) for field, message in trigger_problems(spec)]
     return problems
 
 
-def _group_problems(
-    spec: WorkflowSpec, tasks: list[Task], where: str, *, known: list[str], later: list[str]
-) -> Iterator[Problem]:
-    names = frozenset({"status", "error"}) if where == "spec.finally" else frozenset()
+def _group_problems(tasks: list[Task], group: str, scope: _Scope) -> Iterator[Problem]:
+    where = f"{scope.where}.{group}"
     own = {task.name for task in tasks}
     parents: dict[str, frozenset[str]] = {}
     for number, task in enumerate(tasks):
-        scope = _Scope(spec, frozenset(known), task.name, frozenset(later), names)
-        found, edges = _task_problems(task, f"{where}[{number}]", scope)
+        found, edges = _task_problems(task, f"{where}[{number}]", replace(scope, own=task.name))
         yield from found
         parents[task.name] = parents.get(task.name, frozenset()) | (edges & own)
     # A task that waits for itself has been reported where it says so.
@@ -72,24 +72,24 @@ def _group_problems(
         yield Problem(where, cycle_text(others))
 
 
-def _input_problems(spec: WorkflowSpec) -> Iterator[Problem]:
+def _input_problems(spec: InlineWorkflow, where: str) -> Iterator[Problem]:
     if spec.inputs is None:
         return
     if is_deep(spec.inputs):
-        yield Problem("spec.inputs", "it is nested too deeply")
+        yield Problem(f"{where}.inputs", "it is nested too deeply")
         return
-    for text in schema_problems(spec.inputs, "spec.inputs"):
+    for text in schema_problems(spec.inputs, f"{where}.inputs"):
         path, _, message = text.partition(": ")
         yield Problem(path, message)
     if spec.inputs.get("type") != "object":
-        yield Problem("spec.inputs.type", "inputs are an object: write type: object")
+        yield Problem(f"{where}.inputs.type", "inputs are an object: write type: object")
 
 
-def _name_problems(spec: WorkflowSpec) -> Iterator[Problem]:
+def _name_problems(spec: InlineWorkflow, where: str) -> Iterator[Problem]:
     first: dict[str, str] = {}
-    for where, tasks in (("spec.tasks", spec.tasks), ("spec.finally", spec.finally_)):
+    for group, tasks in (("tasks", spec.tasks), ("finally", spec.finally_)):
         for number, task in enumerate(tasks):
-            path = f"{where}[{number}]"
+            path = f"{where}.{group}[{number}]"
             earlier = first.setdefault(task.name, path)
             if earlier != path:
                 message = f"the name {task.name!r} is taken by {earlier}; give each task a name of its own"
@@ -110,7 +110,7 @@ def _task_problems(task: Task, path: str, scope: _Scope) -> tuple[list[Problem],
             problems.append(_problem(error))
             continue
         edges |= held.needs | held.sees
-        allowed = _Scope(scope.spec, scope.known, scope.own, scope.later, scope.names | names)
+        allowed = replace(scope, names=scope.names | names)
         for template in _templates(held):
             problems += _read_problems(template.reads, allowed)
     return problems, frozenset(edges)
@@ -200,15 +200,15 @@ def _backoff_problems(initial: str, longest: str, path: str) -> Iterator[Problem
             yield Problem(f"{path}.{name}", str(error))
 
 
-def _outputs_problems(spec: WorkflowSpec) -> list[Problem]:
+def _outputs_problems(spec: InlineWorkflow, where: str) -> list[Problem]:
+    field = f"{where}.outputs"
     try:
-        template = parse_template(spec.outputs, "spec.outputs")
+        template = parse_template(spec.outputs, field)
     except CompileError as error:
         return [_problem(error)]
-    scope = _Scope(
-        spec, frozenset(task.name for task in spec.tasks), later=frozenset(task.name for task in spec.finally_)
-    )
-    literal = [Problem(where, _LITERAL_REFERENCE) for where in _literal_references(spec.outputs, "spec.outputs")]
+    later = frozenset(task.name for task in spec.finally_)
+    scope = _Scope(spec, where, frozenset(task.name for task in spec.tasks), later=later)
+    literal = [Problem(found, _LITERAL_REFERENCE) for found in _literal_references(spec.outputs, field)]
     return literal + _read_problems(template.reads, scope)
 
 
@@ -222,30 +222,30 @@ def _read_problems(reads: Iterable[tuple[str, Path]], scope: _Scope) -> list[Pro
                 held = ", ".join(f"`{name}`" for name in _TASK_FIELDS)
                 problems.append(Problem(where, f"a task has {held}, not {str(path[2])!r}"))
         elif root in _WHERE and root not in scope.names:
-            problems.append(Problem(where, f"`{root}` is {_WHERE[root]}"))
+            problems.append(Problem(where, f"`{root}` is {_WHERE[root].format(where=scope.where)}"))
         elif root == "inputs" and len(path) > 1:
-            problems += _input_read_problems(str(path[1]), where, scope.spec)
+            problems += _input_read_problems(str(path[1]), where, scope)
         elif len(path) > 1 and root in _FIELDS and path[1] not in _FIELDS[root]:
             held = ", ".join(_FIELDS[root])
             problems.append(Problem(where, f"`{root}` has no {str(path[1])!r}; it has {held}"))
     return problems
 
 
-def _input_read_problems(name: str, where: str, spec: WorkflowSpec) -> Iterator[Problem]:
-    schema = spec.inputs
+def _input_read_problems(name: str, where: str, scope: _Scope) -> Iterator[Problem]:
+    schema = scope.spec.inputs
     # Only a closed schema says that an input can never be there.
     if schema is None or schema.get("additionalProperties") is not False or "patternProperties" in schema:
         return
     properties = schema.get("properties", {})
     if isinstance(properties, dict) and name not in properties:
-        yield Problem(where, f"spec.inputs has no property {name!r}{_did_you_mean(name, properties)}")
+        yield Problem(where, f"{scope.where}.inputs has no property {name!r}{_did_you_mean(name, properties)}")
 
 
 def _reference_problems(name: str, where: str, scope: _Scope) -> Iterator[Problem]:
     if name == scope.own:
         yield Problem(where, f"the task {name!r} waits for itself; take this reference out")
     elif name in scope.later:
-        yield Problem(where, f"the task {name!r} is one of spec.finally, which runs after everything else")
+        yield Problem(where, f"the task {name!r} is one of {scope.where}.finally, which runs after everything else")
     elif name not in scope.known:
         yield Problem(where, f"there is no task {name!r}{_did_you_mean(name, scope.known)}")
 
@@ -282,8 +282,8 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 _WHERE = {
     "item": "the item of a forEach; it is known in the input, the locks and the retry of such a task",
     "index": "the index in a forEach; it is known in the input, the locks and the retry of such a task",
-    "status": "how the Execution ended; it is known in spec.finally",
-    "error": "what went wrong; it is known in spec.finally and in a task's retry.when",
+    "status": "how the Execution ended; it is known in {where}.finally",
+    "error": "what went wrong; it is known in {where}.finally and in a task's retry.when",
 }
 _LITERAL_REFERENCE = (
     f"the key {REFERENCE_KEY} is the artifact service's own; "

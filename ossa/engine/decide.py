@@ -63,7 +63,7 @@ def _pending(turn: Turn) -> None:
     if snapshot.execution.spec.cancel:
         _never_starts(turn, CannotStart("Cancelled", "cancelled before it started: spec.cancel is true"))
         return
-    why = _waits_for_source(turn) if snapshot.execution.spec.retry_of is not None else _waits_for_workflow(turn)
+    why = _waits(turn)
     if isinstance(why, CannotStart):
         _never_starts(turn, why)
     elif why is None and snapshot.revision is not None:
@@ -73,9 +73,26 @@ def _pending(turn: Turn) -> None:
         _fail_when_late(turn)
 
 
+def _waits(turn: Turn) -> str | CannotStart | None:
+    spec = turn.snapshot.execution.spec
+    if spec.retry_of is not None:
+        return _waits_for_source(turn)
+    return _waits_for_workflow(turn) if spec.workflow_spec is None else _waits_for_agents(turn)
+
+
+def _waits_for_agents(turn: Turn) -> str | CannotStart | None:
+    """Of an Execution that holds its workflow itself."""
+    view = turn.snapshot.workflow
+    if view is None:
+        return "waiting for the operator to look at spec.workflowSpec"
+    if view.invalid:
+        return CannotStart("InvalidInput", f"{view.message}; make a new Execution with another workflow")
+    return view.message if turn.snapshot.revision is None else None
+
+
 def _waits_for_workflow(turn: Turn) -> str | None:
     snapshot = turn.snapshot
-    name, namespace = snapshot.execution.spec.workflow, snapshot.execution.metadata.namespace
+    name, namespace = snapshot.execution.spec.workflow_name, snapshot.execution.metadata.namespace
     view = snapshot.workflow
     if view is None:
         return (
@@ -92,7 +109,11 @@ def _waits_for_source(turn: Turn) -> str | CannotStart | None:
     source, spec = turn.snapshot.source, turn.snapshot.execution.spec
     if source is None or source.problem is not None:
         return f"spec.retryOf: {source.problem if source is not None else 'it was not looked at yet'}"
-    if source.workflow != spec.workflow:
+    if source.inline != spec.workflow_spec:
+        held = "holds another workflow" if source.inline is not None else f"ran Workflow {source.workflow!r}"
+        text = f"spec.retryOf: Execution {spec.retry_of!r} {held}, and spec.workflowSpec must be the same"
+        return CannotStart("InvalidInput", f"{text}; `ossa retry` makes such an Execution")
+    if source.workflow != spec.workflow_name:
         text = f"spec.retryOf: Execution {spec.retry_of!r} ran Workflow {source.workflow!r}, not {spec.workflow!r}"
         return CannotStart("InvalidInput", f"{text}; make a new Execution that names the same")
     if turn.snapshot.revision is None:

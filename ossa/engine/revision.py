@@ -39,7 +39,7 @@ class AgentSnapshot(Model):
 class Revision(Model):
     """What a ControllerRevision holds: all that is needed to run the workflow."""
 
-    workflow: str = Field(description="Name of the Workflow.")
+    workflow: str = Field(description="Name of the Workflow; '' where Executions hold it themselves.")
     version: str = Field(description="Version of the Workflow.")
     spec: WorkflowSpec = Field(description="The Workflow's spec.")
     agents: dict[str, AgentSnapshot] = Field(description="The agents of its tasks, by name.")
@@ -95,7 +95,7 @@ def revision_name(rev: Revision) -> str:
     canonical = json.dumps(rev.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_LENGTH]
     prefix = rev.workflow[: _NAME_LIMIT - _HASH_LENGTH - 1].rstrip("-.")
-    return f"{prefix}-{digest}"
+    return f"{prefix or 'inline'}-{digest}"
 
 
 def compile_revision(rev: Revision) -> CompiledRevision:

@@ -11,6 +11,7 @@ from ossa.api.approval import ApprovalDecision, ApprovalState
 from ossa.api.artifact import ArtifactRef
 from ossa.api.base import JSONObject
 from ossa.api.execution import Execution, TaskStatus
+from ossa.api.workflow import InlineWorkflow
 from ossa.engine.revision import CompiledRevision
 from ossa.engine.rulings import NOBODY, Judge
 
@@ -96,6 +97,7 @@ class Source:
     uid: str = ""
     lineage: tuple[str, ...] = ()
     workflow: str = ""
+    inline: InlineWorkflow | None = None  # where it holds its workflow itself
     revision: str | None = None
     inputs: JSONObject = field(default_factory=dict)
     tasks: Mapping[str, TaskStatus] = field(default_factory=dict)
@@ -118,12 +120,16 @@ class ListValue:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowView:
-    """The Workflow's status; `current` where its observedGeneration is its generation."""
+    """The Workflow's status; `current` where its observedGeneration is its generation.
+
+    Of a workflow that the Execution holds itself: what was found of it, and `invalid` where it can never run.
+    """
 
     phase: str
     revision: str | None
     message: str | None
     current: bool
+    invalid: bool = False
 
 
 def lock_holders(pods: Iterable[PodView], children: Iterable[ChildView]) -> Iterator[tuple[str, tuple[str, ...]]]:

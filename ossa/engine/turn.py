@@ -308,7 +308,7 @@ class Turn(Wishes):
             namespace=execution.metadata.namespace,
             execution=execution.metadata.name,
             uid=execution.metadata.uid,
-            workflow=execution.spec.workflow,
+            workflow=execution.spec.workflow_name,
             task=unit.task,
             index=unit.index or 0,
             round=self.get("attempt"),

@@ -9,9 +9,10 @@ from typing import Literal
 
 from ossa.engine.values import shorten
 from ossa.governance.framework import Control, Framework, Record
+from ossa.governance.objects import judge
 from ossa.governance.policies import CompiledPolicy
 from ossa.governance.verdict import Judgement
-from ossa.governance.world import Asked, Object, World, judged_objects, key_of, question_of
+from ossa.governance.world import Object, World, judged_objects, key_of
 
 # enforced: every policy of the control refuses what does not keep to it, and all that is there does.
 # evidence-present: something is there that speaks for it. not-met: something is there that speaks against it.
@@ -126,7 +127,7 @@ class Ledger:
         found = {policy.name: _Judged() for policy in self._policies}
         policies = self._world.policy_set()
         for item in judged_objects(self._world):
-            for judgement in policies.judge(question_of(self._world, item, Asked()), self._now, only=found).judged:
+            for judgement in judge(self._world, item, self._now, policies=policies, only=found).judged:
                 found[judgement.policy].take(item, judgement)
         return found
 

@@ -12,7 +12,7 @@ from typing import Any
 from ossa.api.agent import AgentSpec
 from ossa.api.base import JSONObject
 from ossa.api.task import Task
-from ossa.api.workflow import WorkflowSpec
+from ossa.api.workflow import InlineWorkflow, WorkflowSpec
 from ossa.engine.graph import build_graph, parse_task
 
 # name -> (spec, image that its pods run: None where the operator's own is not known)
@@ -48,7 +48,7 @@ def _data(spec: AgentSpec) -> JSONObject:
     }
 
 
-def plan_of(name: str, spec: WorkflowSpec, agents: Agents) -> JSONObject:
+def plan_of(name: str, spec: InlineWorkflow, agents: Agents) -> JSONObject:
     """The root `plan`. An agent that is not in `agents` is null, and `complete` then false.
 
     Raises CompileError where the workflow does not make sense; admission says what is wrong with it before.
@@ -66,7 +66,7 @@ def plan_of(name: str, spec: WorkflowSpec, agents: Agents) -> JSONObject:
         "parallelism": spec.parallelism or 0,
         "failFast": spec.fail_fast,
         "maxAttempts": spec.retry.max_attempts if spec.retry is not None else 1,
-        "triggers": [trigger.name for trigger in spec.triggers or []],
+        "triggers": [trigger.name for trigger in spec.triggers or []] if isinstance(spec, WorkflowSpec) else [],
         "tasks": tasks,
     }
 
@@ -79,7 +79,7 @@ def is_complete(plan: Mapping[str, Any] | None) -> bool:
 class _View:
     """The tasks of one workflow as policies see them."""
 
-    def __init__(self, spec: WorkflowSpec, agents: Agents) -> None:
+    def __init__(self, spec: InlineWorkflow, agents: Agents) -> None:
         everything = {task.name: task for task in (*spec.tasks, *spec.finally_)}
         templates = {name: parse_task(task, name) for name, task in everything.items()}
         graph = build_graph(spec.tasks, {t.name: templates[t.name] for t in spec.tasks}, ended=frozenset())

@@ -12,8 +12,9 @@ from ossa.api.base import JSONObject, Model, Timestamp
 from ossa.api.policy import Operation
 from ossa.engine.clock import from_text
 from ossa.engine.values import shorten
+from ossa.governance.objects import judge
 from ossa.governance.verdict import Judgement, Outcome, Verdict
-from ossa.governance.world import SUBJECTS, Asked, Key, Object, World, question_of, task_question
+from ossa.governance.world import SUBJECTS, Asked, Key, Object, World, task_question
 from ossa.governance.written import written
 
 API_VERSION = "cli.ossa.dev/v1alpha1"
@@ -105,14 +106,14 @@ def run_case(world: World, case: Case) -> CaseResult:
         return CaseResult(case.name, (item,), Verdict())
     operation = None if case.operation == "SCAN" else case.operation
     asked = Asked(operation, case.user, case.groups, case.old)
+    policies, now = world.policy_set(_params(case)), from_text(case.now)
     if case.task is None:
-        question = question_of(world, item, asked)
+        verdict = judge(world, item, now, policies=policies, asked=asked)
     else:
         found = task_question(world, item, case.task, asked, case.bindings)
         if found is None:
             return CaseResult(case.name, (Difference("task", case.task, "its workflow has no such task"),), Verdict())
-        question = found
-    verdict = world.policy_set(_params(case)).judge(question, from_text(case.now))
+        verdict = policies.judge(found, now)
     known = frozenset(policy.name for policy in world.policies()[0])
     return CaseResult(case.name, tuple(_differences(case, verdict, known)), verdict)
 

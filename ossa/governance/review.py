@@ -42,7 +42,12 @@ def _workflow(spec: Object, old: Object | None, *, by_operator: bool) -> list[st
 def _execution(spec: Object, old: Object | None, *, by_operator: bool) -> list[str]:
     if old is not None:
         return unchanged_problems(old, spec)
-    return execution_problems(parse_spec(ExecutionSpec, spec), references=by_operator)
+    parsed = parse_spec(ExecutionSpec, spec)
+    problems = execution_problems(parsed, references=by_operator)
+    inline = parsed.workflow_spec
+    if problems or inline is None:
+        return problems
+    return [str(problem) for problem in workflow_problems(inline, "spec.workflowSpec")]
 
 
 class Review(Protocol):

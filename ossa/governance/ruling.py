@@ -16,10 +16,11 @@ from ossa.engine.revision import AgentSnapshot, CompiledRevision
 from ossa.engine.rulings import NOTHING_SAID, Finding, Ruling, RunCase, TaskCase
 from ossa.governance.assessment import Assessment, Assessments, RevisionView, view_of
 from ossa.governance.history import history_of, pods_so_far, reads_of
+from ossa.governance.inline import workflow_of
 from ossa.governance.policies import CompiledPolicy
 from ossa.governance.policyset import PolicySet
 from ossa.governance.question import Plain, Question, Subject, applies, request_of, spec_hash
-from ossa.governance.verdict import Judgement, Verdict
+from ossa.governance.verdict import Judgement, Verdict, worst_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +70,27 @@ class PolicyJudge:
     _concerned: dict[tuple[JudgedKind, Operation], _Concerned | None] = field(default_factory=dict, repr=False)
 
     def execution(self, case: RunCase) -> Ruling:
-        """The question at the start of an Execution."""
-        concerned = self._about(case, "Execution", "START")
+        """The question at the start of an Execution.
+
+        Of one with a workflow of its own the policies about Workflows are asked too: what was left open when it was
+        made, for want of an agent, is known by now.
+        """
+        verdicts = [self._start(case, "Execution", "START", lambda: _object(case))]
+        if case.execution.spec.workflow_spec is not None:
+            verdicts.append(self._start(case, "Workflow", "CREATE", lambda: workflow_of(_object(case))))
+        return ruling_of(worst_of(verdicts))
+
+    def _start(self, case: RunCase, kind: JudgedKind, operation: Operation, made: Callable[[], object]) -> Verdict:
+        concerned = self._about(case, kind, operation)
         if concerned is None:
-            return NOTHING_SAID
+            return Verdict()
         roots: dict[str, Callable[[], object]] = {
-            "object": lambda: _object(case),
+            "object": made,
             "oldObject": lambda: None,
             "plan": lambda: Plain(self._view(case.revision).plan),
         }
-        question = self._question("Execution", "START", case, case.execution.metadata.name)
-        return self._ruling(question, concerned, roots, case.now, self._subjects(case, None))
+        question = self._question(kind, operation, case, case.execution.metadata.name)
+        return self._verdict(question, concerned, roots, case.now, self._subjects(case, None))
 
     def task(self, case: TaskCase) -> Ruling:
         """The question at the start of an attempt. An approval has none: who may approve stands in the plan."""
@@ -106,7 +117,7 @@ class PolicyJudge:
         if operation == "END":
             roots["output"] = lambda: case.output
         question = self._question("Task", operation, run, f"{run.execution.metadata.name}/{case.unit}")
-        return self._ruling(question, concerned, roots, run.now, self._subjects(run, case.task.agent))
+        return ruling_of(self._verdict(question, concerned, roots, run.now, self._subjects(run, case.task.agent)))
 
     def _view(self, revision: CompiledRevision) -> RevisionView:
         if revision.name not in self._views:
@@ -134,14 +145,14 @@ class PolicyJudge:
             self._concerned[key] = _Concerned.of(held) if held else None
         return self._concerned[key]
 
-    def _ruling(
+    def _verdict(
         self,
         question: Question,
         concerned: _Concerned,
         roots: Mapping[str, Callable[[], object]],
         now: datetime,
         subjects: tuple[Subject, ...],
-    ) -> Ruling:
+    ) -> Verdict:
         reads = concerned.reads
         bindings = {root: make() for root, make in roots.items() if root in reads}
         if "request" in reads:
@@ -149,7 +160,7 @@ class PolicyJudge:
         if "namespaceObject" in reads:
             bindings["namespaceObject"] = self.namespace
         asked = replace(question, bindings=bindings, subjects=subjects)
-        return ruling_of(self.policies.judge(asked, now, only=concerned.names))
+        return self.policies.judge(asked, now, only=concerned.names)
 
     def _subjects(self, case: RunCase, agent: AgentSnapshot | None) -> tuple[Subject, ...]:
         """What an exception may name; of these only what one does name, since hashes cost."""

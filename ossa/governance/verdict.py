@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ from ossa.api.policy import Action, Severity
 
 # deferred: the rule has no value yet, because what the plan refers to is not there; the binding verdict falls later.
 Outcome = Literal["pass", "fail", "error", "excepted", "deferred"]
+# From the best to the worst.
 _ORDER: tuple[Outcome, ...] = ("pass", "excepted", "deferred", "error", "fail")
 MESSAGE_MOST = 1024
 
@@ -52,6 +54,11 @@ class Judgement:
         """For a person: the policy's name, and what is wrong."""
         return f"policy {self.policy!r}: " + "; ".join(held.message for held in self.violations)
 
+    @property
+    def badness(self) -> tuple[bool, int]:
+        """Orders judgements from the best to the worst."""
+        return self.refuses, _ORDER.index(self.outcome)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -79,3 +86,15 @@ class Verdict:
     def versions(self) -> tuple[str, ...]:
         """name@generation of all that judged."""
         return tuple(held.version for held in self.judged)
+
+
+def worst_of(verdicts: Sequence[Verdict]) -> Verdict:
+    """What is said of one object that several questions are asked about: of each policy the worst that it says."""
+    if len(verdicts) == 1:
+        return verdicts[0]
+    held: dict[str, Judgement] = {}
+    for judgement in (one for verdict in verdicts for one in verdict.judged):
+        known = held.get(judgement.policy)
+        if known is None or known.badness < judgement.badness:
+            held[judgement.policy] = judgement
+    return Verdict(tuple(held[name] for name in sorted(held)))

@@ -18,6 +18,7 @@ from ossa.api.workflow import WorkflowSpec
 from ossa.engine.approvals import author_of
 from ossa.engine.expressions import CompileError
 from ossa.engine.states import is_finished
+from ossa.governance.inline import INLINE_NAME, workflow_of
 from ossa.governance.plan import Agents, is_complete, plan_of
 from ossa.governance.policies import CompiledPolicy, InvalidPolicyError, compile_policy
 from ossa.governance.policyset import PolicySet
@@ -90,12 +91,15 @@ class World:
             self._agents[namespace] = found
         return self._agents[namespace]
 
-    def plan(self, workflow: Object) -> JSONObject | None:
-        """The plan of a Workflow, which need not be one of these; None where it makes no sense."""
-        namespace, name = key_of(workflow)
+    def plan(self, workflow: Object, *, name: str | None = None) -> JSONObject | None:
+        """The plan of a Workflow, which need not be one of these; None where it makes no sense.
+
+        name: what the plan calls it; None: its own.
+        """
+        namespace, own = key_of(workflow)
         try:
             spec = WorkflowSpec.model_validate(workflow.get("spec") or {})
-            return plan_of(name, spec, self.agents(namespace))
+            return plan_of(own if name is None else name, spec, self.agents(namespace))
         except (ValidationError, CompileError):
             return None
 
@@ -154,11 +158,13 @@ def subject_of(item: Object) -> Subject | None:
 
 
 def question_of(world: World, item: Object, asked: Asked) -> Question:
-    """What policies are asked of an Agent, a Workflow or an Execution."""
+    """What policies are asked of an Agent, a Workflow or an Execution as such."""
     kind, (namespace, name) = cast(SubjectKind, item["kind"]), key_of(item)
     plan, subjects = None, [subject_of(item)]
     if kind == "Workflow":
         plan = world.plan(item)
+    elif kind == "Execution" and (inline := workflow_of(item)) is not None:
+        plan = world.plan(inline, name=INLINE_NAME)
     elif kind == "Execution":
         found = world.get("Workflow", namespace, str((item.get("spec") or {}).get("workflow") or ""))
         if found is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +74,9 @@ RESULTS: dict[str, Expected] = {
     },
     "finally": {
         "finally": (F, None, {"work": (F, 1), "clean-up": (C, 1), "celebrate": (S, 0), "report": (C, 1)}),
+    },
+    "inline": {
+        "inline": (C, {"sum": 7, "workflow": ""}, {"first": (C, 1), "sum": (C, 1), "tell": (C, 1)}),
     },
     "many-items": {"many-items": (C, {"count": 100, "first": 0, "last": 99}, {"draw": (C, 0)})},
     "nested": {"nested": (C, {"once": 42, "each": [2, 4]}, {"once": (C, 1), "each": (C, 0)})},
@@ -324,6 +328,40 @@ async def test_a_namespace_may_limit_its_pods(namespace: Namespace) -> None:
     spans = [held.output or {} for one in ended[:2] for held in one.status.tasks.values()]
     assert len(spans) == 6
     assert not overlaps(spans, most=1)
+
+
+async def test_an_execution_that_holds_its_workflow_is_run_once_more_and_refused_like_any(namespace: Namespace) -> None:
+    await apply(namespace, "inline")
+    first = await namespace.completes("inline")
+    assert (first.spec.workflow, first.status.tasks["tell"].output) == (None, {"status": "Completed", "workflow": ""})
+    again = (await namespace.ossa("rerun", "inline", "--name", "again", "--watch", "-o", "json")).lines()
+    assert (again[0]["spec"].get("workflow"), again[-1]) == (None, {"phase": "Completed", "progress": "3/3"})
+    assert (await namespace.execution("again")).status.revision == first.status.revision
+
+    held = samples("workflows/inline.yaml", namespace.name)[-1]
+    tasks = held["spec"]["workflowSpec"]["tasks"]
+    tasks[0]["when"] = "${{ tasks.nobody.phase == 'Failed' }}"
+    refused = (
+        await namespace.kubectl("create", "-f", "-", objects=[{**held, "metadata": {"generateName": "x-"}}])
+    ).refused()
+    assert "spec.workflowSpec.tasks[0].when: there is no task 'nobody'" in refused
+    held["spec"]["workflow"] = "inline"
+    refused = (
+        await namespace.kubectl("create", "-f", "-", objects=[{**held, "metadata": {"generateName": "x-"}}])
+    ).refused()
+    assert "set exactly one of workflow" in refused
+
+
+async def test_the_ossa_command_runs_the_workflow_of_a_file(namespace: Namespace, tmp_path: Path) -> None:
+    workflow = {"apiVersion": "ossa.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "from-a-file"}}
+    await apply(namespace, "inline")  # its agent
+    task = {"name": "echo", "agent": "inline-echo", "input": {"n": "${{ inputs.n }}"}}
+    spec = {"tasks": [task], "outputs": {"n": "${{ tasks.echo.output.n }}"}, "triggers": []}
+    file = tmp_path / "workflow.json"
+    file.write_text(json.dumps({**workflow, "spec": spec}))
+    told = (await namespace.ossa("run", "-f", str(file), "-i", "n=5", "--name", "ran", "--watch", "-o", "json")).lines()
+    assert told[-1] == {"phase": "Completed", "progress": "1/1"}
+    assert (await namespace.execution("ran")).status.outputs == {"n": 5}
 
 
 async def test_the_ossa_command_steers_and_runs_once_more(namespace: Namespace) -> None:

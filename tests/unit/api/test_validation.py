@@ -69,10 +69,10 @@ def test_a_task_of_the_wrong_shape(fields: dict[str, Any], problem: str) -> None
 def test_all_problems_are_told_at_once() -> None:
     value = {"published": "maybe", "tasks": [{"agent": "a"}, {"name": "b", "approval": {}}], "outputs": []}
     assert shape_problems(WorkflowSpec, value) == [
-        "spec.published: must be true or false",
         "spec.tasks[0].name: is required; add it",
         "spec.tasks[1].approval.message: is required; add it",
         "spec.outputs: must be an object",
+        "spec.published: must be true or false",
     ]
 
 

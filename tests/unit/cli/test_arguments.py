@@ -10,7 +10,7 @@ import pytest
 from ossa.cli.__main__ import main, seconds
 from ossa.cli.download import file_names, references
 from ossa.cli.outcome import Exit, Stop
-from ossa.cli.run import execution_body, parse_inputs
+from ossa.cli.run import parse_inputs
 from ossa.cli.session import not_found_message
 
 SCHEMA = {"properties": {"dataset": {"type": "string"}, "spoil": {"type": "integer"}}, "additionalProperties": False}
@@ -40,11 +40,6 @@ def test_inputs_that_make_no_sense_are_usage_errors(pairs: list[str], words: str
     with pytest.raises(Stop, match=words) as stop:
         parse_inputs(pairs, SCHEMA)
     assert stop.value.code == Exit.USAGE
-
-
-def test_the_api_server_makes_the_name_unless_one_is_given() -> None:
-    assert execution_body("w", name=None, inputs={})["metadata"] == {"generateName": "w-"}
-    assert execution_body("w", name="n", inputs={"a": 1})["metadata"] == {"name": "n"}
 
 
 @pytest.mark.parametrize(("text", "expected"), [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("0.5s", 0.5)])

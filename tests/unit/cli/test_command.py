@@ -306,6 +306,39 @@ async def test_run_creates_and_watches(terminal: Terminal) -> None:
     assert terminal.cluster.posted[0]["metadata"] == {"generateName": "w-"}
 
 
+async def test_run_takes_the_workflow_of_a_file(terminal: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "flow.yaml"
+    head = "apiVersion: ossa.dev/v1alpha1\nkind: Workflow\nmetadata: {name: flow}\n"
+    file.write_text(head + "spec: {published: false, triggers: [], version: 2.0.0, tasks: [{name: t, agent: a}]}\n")
+    ended = await terminal.ossa("run", "--file", str(file), "--input", "n=12")
+    assert ended.code == 0, ended.err
+    runs = {"version": "2.0.0", "tasks": [{"name": "t", "agent": "a"}]}
+    assert terminal.cluster.posted[0]["spec"] == {"workflowSpec": runs, "inputs": {"n": 12}}
+    assert terminal.cluster.posted[0]["metadata"] == {"generateName": "flow-"}
+    again = await terminal.ossa("rerun", "x1")
+    assert again.code == 0, again.err
+    made = terminal.cluster.posted[1]
+    assert made["spec"]["workflowSpec"]["tasks"][0]["agent"] == "a"
+    assert (made["spec"].get("workflow"), made["metadata"]) == (None, {"generateName": "x1-"})
+    assert (await terminal.ossa("tasks", "x1")).out.splitlines()[1].startswith("t ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "give the name of a Workflow, or --file with one in it"),
+        (["run", "w", "--file", "{file}"], "give the name of a Workflow, or --file with one in it"),
+        (["run", "--file", "{file}"], "holds 0 Workflows; name a file with one, which has a spec"),
+    ],
+)
+async def test_run_wants_one_workflow(terminal: Terminal, tmp_path: Path, arguments: list[str], said: str) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_text("apiVersion: ossa.dev/v1alpha1\nkind: Agent\nmetadata: {name: a}\nspec: {}\n")
+    ended = await terminal.ossa(*(argument.format(file=file) for argument in arguments))
+    assert (ended.code, terminal.cluster.posted) == (2, [])
+    assert said in ended.err
+
+
 async def test_download_writes_the_artifacts(terminal: Terminal, tmp_path: Path) -> None:
     terminal.cluster.executions["x1"] = COMPLETED
     ended = await terminal.ossa("download", "x1", "--to", str(tmp_path / "to"))

@@ -24,6 +24,12 @@ kind: Workflow
 metadata: {name: w}
 spec: {tasks: [{name: a, agent: risky}]}
 """
+EXECUTION = """\
+apiVersion: ossa.dev/v1alpha1
+kind: Execution
+metadata: {name: x}
+spec: {workflowSpec: {tasks: [{name: a, agent: risky}]}}
+"""
 POLICY = """\
 apiVersion: ossa.dev/v1alpha1
 kind: AgentPolicy
@@ -69,6 +75,14 @@ def test_what_is_shipped_is_right(capsys: pytest.CaptureFixture[str]) -> None:
         (
             (POLICY % "Warn").replace("plan.tasks", "output.tasks"),
             "a.yaml:1: AgentPolicy no-high-risk: spec.rules[0].expression: `output` is not in scope for Workflow",
+        ),
+        (
+            EXECUTION.replace("agent: risky", "agent: risky, dependsOn: [b]"),
+            "a.yaml:1: Execution x: spec.workflowSpec.tasks[0].dependsOn[0]: there is no task 'b'",
+        ),
+        (
+            EXECUTION.replace("spec: {", "spec: {workflow: w, "),
+            "a.yaml:1: Execution x: spec: set exactly one of workflow",
         ),
         ("a: [1, 2", "a.yaml:1: line 1, column 9: expected ',' or ']'"),
     ],
@@ -166,3 +180,12 @@ def test_there_must_be_files(tmp_path: Path) -> None:
     with pytest.raises(Stop, match="there is no such file or folder"):
         read_manifests([str(tmp_path / "nowhere")])
     assert main(["lint", str(tmp_path)]) == Exit.USAGE
+
+
+def test_a_policy_about_workflows_holds_for_those_in_executions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"agents": AGENT % ("risky", "high"), "x": EXECUTION, "rules": POLICY % "Enforce"}
+    code, lines = lint(tmp_path, capsys, "--policies", str(tmp_path / "rules.yaml"), **files)
+    assert code == Exit.FAILED
+    assert "x.yaml:1: Execution x: rule risk: policy 'no-high-risk': take another agent" in lines

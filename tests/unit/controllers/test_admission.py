@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from controllers.admission.handlers import REVIEWS, message, review
@@ -79,3 +81,59 @@ def test_an_exception_ends_at_a_time() -> None:
     assert exception_problems(body(spec))[0].startswith("spec.expiresAt: 'soon' is not a time")
     assert exception_problems(body({**spec, "expiresAt": "2026-01-31T00:00:00Z"})) == []
     assert exception_problems(body({**spec, "policy": "P!"}))[0].startswith("spec.policy: ")
+
+
+def inline(*tasks: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"workflowSpec": {"tasks": list(tasks) or [{"name": "a", "agent": "a"}], **fields}}
+
+
+def test_an_execution_names_a_workflow_or_holds_one() -> None:
+    one = "spec: set exactly one of workflow (the name of a Workflow) and workflowSpec (a workflow written here)"
+    assert review("executions", body(inline()), None) == []
+    assert review("executions", body({**inline(), "workflow": "w"}), None) == [one]
+    assert review("executions", body({}), None) == [one]
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        (
+            inline({"name": "a", "agent": "a", "input": {"x": "${{ tasks.b.output }}"}}),
+            "spec.workflowSpec.tasks[0].input.x: there is no task 'b'",
+        ),
+        (
+            inline({"name": "a", "agent": "a", "when": "${{ status == 'x' }}"}),
+            "spec.workflowSpec.tasks[0].when: `status` is how the Execution ended; it is known in "
+            "spec.workflowSpec.finally",
+        ),
+        (
+            inline(inputs={"type": "object", "properties": {"x": {"type": "objct"}}}),
+            "spec.workflowSpec.inputs.properties.x.type: ",
+        ),
+        (inline(outputs={"x": "${{ tasks.b.output }}"}), "spec.workflowSpec.outputs.x: there is no task 'b'"),
+        (inline(timeout="0s"), "spec.workflowSpec.timeout: it must be more than zero"),
+        (
+            inline(**{"finally": [{"name": "a", "agent": "b"}]}),
+            "spec.workflowSpec.finally[0].name: the name 'a' is taken by spec.workflowSpec.tasks[0]",
+        ),
+        (
+            inline(triggers=[{"name": "t", "cron": "@daily"}]),
+            "spec.workflowSpec.triggers: is a field of Workflows alone: this one runs once",
+        ),
+        (inline(published=False), "spec.workflowSpec.published: is a field of Workflows alone"),
+        (inline({"name": "a", "agent": "A"}), "spec.workflowSpec.tasks[0].agent: must be lower case letters"),
+        (
+            inline(description="x", outputs={"x": "y" * 33_000}),
+            "spec.workflowSpec: it and the inputs are ",
+        ),
+    ],
+)
+def test_a_workflow_in_an_execution_is_looked_at_like_any(spec: dict[str, Any], problem: str) -> None:
+    (found,) = review("executions", body(spec), None)
+    assert found.startswith(problem)
+
+
+def test_a_workflow_in_an_execution_is_never_edited() -> None:
+    assert review("executions", body(inline(timeout="1h")), body(inline())) == [
+        "spec.workflowSpec: an Execution may not be changed; create another one"
+    ]

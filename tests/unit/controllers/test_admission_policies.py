@@ -357,3 +357,34 @@ async def test_a_policy_that_does_not_compile_follows_its_failure_policy(tmp_pat
         assert said["allowed"] is (failure_policy == "Ignore")
         words = said["status"]["message"] if failure_policy == "Fail" else said["warnings"][0]
         assert words.startswith("policy 'broken': it cannot be judged by: spec.rules[0].expression: `object.`")
+
+
+NO_RISK = {"expression": "plan.tasks.all(t, t.agent.risk != 'high')", "message": "take another agent"}
+RISKY = {"capabilities": [{"name": "do"}], "runtime": {"handler": "a:b"}, "risk": "high"}
+
+
+async def test_a_policy_about_workflows_holds_for_those_that_executions_hold_themselves(tmp_path: Path) -> None:
+    plans, labels = {"kinds": ["Workflow"]}, {"expression": "object.kind == 'Workflow' && !object.spec.published"}
+    policies = (policy("no-risk", NO_RISK, match=plans), policy("kind", labels, match=plans, action="Warn"))
+    async with governed(tmp_path, *policies) as (cluster, process):
+        place(cluster, "agents", "risky", RISKY)
+
+        def creating(agent: str) -> dict[str, Any]:
+            spec = {"workflowSpec": {"tasks": [{"name": "a", "agent": agent}]}}
+            return creates("executions", {"apiVersion": "ossa.dev/v1alpha1", "kind": "Execution", **body(spec)})
+
+        await until(process, "executions", creating("risky"), allowed=False)
+        refused = await answer(process, "executions", creating("risky"))
+        assert refused["status"] == {"code": 403, "message": "policy 'no-risk': take another agent"}
+        assert len(refused["warnings"]) == 1
+        assert refused["warnings"][0].startswith("policy 'kind': ")
+        # As of a Workflow: what hangs on an agent that is not there yet is judged at the start.
+        later = await answer(process, "executions", creating("nobody"))
+        assert later["allowed"] is True
+        assert any("it is judged again at the start" in text for text in later["warnings"])
+        # It may be stopped, and relabelled.
+        old, new = (creating("risky")["request"]["object"] for _ in range(2))
+        new["spec"] = {**new["spec"], "cancel": True}
+        assert (await answer(process, "executions", updates("executions", old, new)))["allowed"] is True
+        relabelled = {**old, "metadata": {**old["metadata"], "labels": {"a": "b"}}}
+        assert (await answer(process, "executions", updates("executions", old, relabelled)))["allowed"] is True

@@ -15,6 +15,7 @@ import pytest
 from controllers.cache import ObjectCache
 from controllers.executions import ExecutionController
 from controllers.governance.judges import NoJudges
+from controllers.inline import InlineWorkflows
 from controllers.metrics import Metrics
 from controllers.namespaces import Namespaces
 from controllers.revisions import Revisions
@@ -152,12 +153,14 @@ async def reconciler(
 ) -> AsyncIterator[MortalClient]:
     """One life of the reconciler, with caches of its own."""
     async with MortalClient(config, at=at, after=after) as api:
+        revisions = Revisions(api)
         controller = ExecutionController(
             api,
             SETTINGS,
             cache=ObjectCache(keep=kept),
             workflows=ObjectCache(),
-            revisions=Revisions(api),
+            revisions=revisions,
+            inline=InlineWorkflows(ObjectCache(), revisions, worker_image=SETTINGS.worker_image),
             namespaces=Namespaces(lambda _: None),
             gone=lambda _: None,
             artifacts=artifacts or ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token),

@@ -9,6 +9,7 @@ import pytest
 
 from controllers.cache import ObjectCache
 from controllers.executions import ExecutionController
+from controllers.inline import InlineWorkflows
 from controllers.namespaces import Namespaces
 from controllers.revisions import Revisions
 from controllers.working import kept
@@ -35,12 +36,14 @@ def cluster() -> ApiServer:
 @pytest.fixture
 async def controller(cluster: ApiServer) -> AsyncIterator[ExecutionController]:
     async with cluster.served() as config, ApiClient(config) as api:
+        revisions = Revisions(api)
         made = ExecutionController(
             api,
             SETTINGS,
             cache=ObjectCache(keep=kept),
             workflows=ObjectCache(),
-            revisions=Revisions(api),
+            revisions=revisions,
+            inline=InlineWorkflows(ObjectCache(), revisions, worker_image=SETTINGS.worker_image),
             namespaces=Namespaces(lambda _: None),
             gone=lambda _: None,
             artifacts=ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token),
