@@ -1,0 +1,127 @@
+"""The admission webhook: its paths, its certificate, and whom it asks about."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from pathlib import Path
+
+from controllers.admission import authors
+from controllers.admission.handlers import PATHS, REVIEWS
+from ossa.api import crds
+from ossa.api.contract import ANNOTATION_BREAK_GLASS, GROUP, VERSION
+from tests.unit.charts.rendering import OPERATOR, OSSA, environment, helm, pod_spec, render
+
+
+def test_every_kind_has_a_webhook_at_its_handlers_paths() -> None:
+    webhooks = render()["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"]
+    assert {webhook["clientConfig"]["service"]["path"] for webhook in webhooks} == {f"/{path}" for path in PATHS}
+    for webhook in webhooks:
+        path = webhook["clientConfig"]["service"]["path"].removeprefix("/")
+        (rule,) = webhook["rules"]
+        assert rule["resources"] == [PATHS[path]]  # neither status nor another subresource
+        assert rule["operations"] == ["CREATE", "UPDATE"]  # a deletion is never held up, nor that of a policy
+        assert (rule["apiGroups"], rule["apiVersions"]) == ([GROUP], [VERSION])
+        assert rule["scope"] == scope_of(PATHS[path])
+        assert webhook["failurePolicy"] == "Fail"
+        # A denial is an Event, but for a dry run.
+        assert webhook["sideEffects"] == ("NoneOnDryRun" if PATHS[path] in REVIEWS else "None")
+        assert webhook["timeoutSeconds"] == 5
+        assert "kube-system" in str(webhook["namespaceSelector"])
+
+
+def scope_of(plural: str) -> str:
+    (kind,) = (kind for kind in crds.KINDS if kind.plural == plural)
+    return kind.scope
+
+
+def test_authors_are_recorded_at_the_handlers_paths_and_hold_nobody_up() -> None:
+    webhooks = render()["MutatingWebhookConfiguration", "ossa-admission"]["webhooks"]
+    validating = render()["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"]
+    rules = {webhook["clientConfig"]["service"]["path"]: webhook["rules"] for webhook in validating}
+    bundle = validating[0]["clientConfig"]["caBundle"]
+    paths = {webhook["clientConfig"]["service"]["path"] for webhook in webhooks}
+    assert paths == {f"/{authors.PREFIX}{kind}" for kind in authors.KINDS}
+    for webhook in webhooks:
+        kind = webhook["rules"][0]["resources"][0]
+        assert webhook["rules"] == rules[f"/{kind}"]
+        assert webhook["clientConfig"]["caBundle"] == bundle
+        assert webhook["clientConfig"]["service"]["path"] == f"/{authors.PREFIX}{kind}"
+        assert (webhook["failurePolicy"], webhook["reinvocationPolicy"]) == ("Ignore", "IfNeeded")
+        assert webhook["sideEffects"] == "None"
+
+
+def test_groups_that_break_glass_are_the_same_for_the_webhook_and_the_policy() -> None:
+    settings = ('governance.breakGlassGroups=["emergency"]',)
+    assert authors.users_from("OSSA_BREAK_GLASS_GROUPS", environment("admission", *settings)) == {"emergency"}
+    assert authors.users_from("OSSA_BREAK_GLASS_GROUPS", environment("admission")) == frozenset()
+    policy = str(render(*settings)["ValidatingAdmissionPolicy", "ossa-authors"])
+    assert 'group in ["emergency"]' in policy
+    assert ANNOTATION_BREAK_GLASS in policy
+
+
+def test_delegates_are_the_same_for_the_webhook_and_the_policies() -> None:
+    settings = ('delegates=["system:serviceaccount:argocd:argocd-application-controller"]', 'extraOperators=["me"]')
+    found = environment("admission", *settings)
+    told = found["OSSA_DELEGATES"]
+    argo = "system:serviceaccount:argocd:argocd-application-controller"
+    assert authors.users_from("OSSA_DELEGATES", found) == {OPERATOR, "me", argo}
+    assert authors.users_from("OSSA_OPERATORS", found) == {OPERATOR, "me"}
+    for name in ("ossa-authors", "ossa-approvals", "ossa-exceptions"):
+        assert told in str(render(*settings)["ValidatingAdmissionPolicy", name])
+
+
+def test_the_certificate_is_trusted_for_the_services_name(tmp_path: Path) -> None:
+    found = render()
+    secret = found["Secret", "ossa-admission-tls"]["data"]
+    for webhook in found["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"]:
+        (tmp_path / "ca.pem").write_bytes(base64.b64decode(webhook["clientConfig"]["caBundle"]))
+        (tmp_path / "tls.crt").write_bytes(base64.b64decode(secret["tls.crt"]))
+        options = ["-purpose", "sslserver", "-verify_hostname", "ossa-admission.ossa-system.svc"]
+        command: list[str | Path] = [
+            "openssl",
+            "verify",
+            "-CAfile",
+            tmp_path / "ca.pem",
+            *options,
+            tmp_path / "tls.crt",
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+    key = subprocess.run(
+        ["openssl", "pkey", "-pubout"], input=base64.b64decode(secret["tls.key"]), check=True, capture_output=True
+    )
+    crt = subprocess.run(
+        ["openssl", "x509", "-pubkey", "-noout", "-in", tmp_path / "tls.crt"], check=True, capture_output=True
+    )
+    assert key.stdout == crt.stdout
+    # The CA's own key is not where the webhook could lose it.
+    assert "ossa-admission-ca" not in str(pod_spec("admission"))
+
+
+def test_cert_manager_takes_over() -> None:
+    settings = ("certificates.certManager.enabled=true",)
+    found = render(*settings)
+    assert ("Secret", "ossa-admission-tls") not in found
+    assert ("Secret", "ossa-admission-ca") not in found
+    for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
+        configuration = found[kind, "ossa-admission"]
+        injected = {"cert-manager.io/inject-ca-from": "ossa-system/ossa-admission"}
+        assert configuration["metadata"]["annotations"] == injected
+        assert "caBundle" not in configuration["webhooks"][0]["clientConfig"]
+    certificate = found["Certificate", "ossa-admission"]["spec"]
+    assert certificate["issuerRef"] == {"name": "ossa-admission", "kind": "Issuer"}
+    assert "ossa-admission.ossa-system.svc" in certificate["dnsNames"]
+    volumes = pod_spec("admission", *settings)["volumes"]
+    assert certificate["secretName"] in [volume.get("secret", {}).get("secretName") for volume in volumes]
+    own = render(*settings, 'certificates.certManager.issuerRef={"name":"mine","kind":"ClusterIssuer"}')
+    assert own["Certificate", "ossa-admission"]["spec"]["issuerRef"]["name"] == "mine"
+    assert ("Issuer", "ossa-admission") not in own
+
+
+def test_a_certificate_of_ones_own() -> None:
+    settings = ('certificates.existingSecret="mine"', 'certificates.caBundle="PEM"')
+    webhook = render(*settings)["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"][0]
+    assert base64.b64decode(webhook["clientConfig"]["caBundle"]) == b"PEM"
+    assert ("Secret", "ossa-admission-tls") not in render(*settings)
+    answer = helm("template", OSSA, "--set", "certificates.existingSecret=mine", check=False)
+    assert "certificates.existingSecret needs certificates.caBundle" in answer.stderr
