@@ -67,10 +67,14 @@ image: {{ $root.Values.operator.image | quote }}
 imagePullPolicy: {{ $root.Values.imagePullPolicy }}
 command: [/opt/ossa/bin/python, /app/operator/{{ index . 1 }}.py]
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
+  {{- include "ossa.restricted" . | nindent 2 }}
+{{- end }}
+
+{{- define "ossa.restricted" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
 {{- end }}
 
 {{- define "ossa.pdb" -}}
@@ -130,7 +134,12 @@ subjects:
 
 {{/* The users that act for others, as a CEL list. */}}
 {{- define "ossa.delegates" -}}
-{{- concat (include "ossa.operators" . | fromJsonArray) .Values.delegates | uniq | toJson -}}
+{{- concat (include "ossa.operators" . | fromJsonArray) (include "ossa.gateways" . | fromJsonArray) .Values.delegates | uniq | toJson -}}
+{{- end }}
+
+{{/* The gateway's user, as a CEL list. */}}
+{{- define "ossa.gateways" -}}
+{{- .Values.gateway.enabled | ternary (list (printf "system:serviceaccount:%s:ossa-gateway" .Release.Namespace)) list | toJson -}}
 {{- end }}
 
 {{/* Who deletes what has no owner or no namespace any more, as a CEL list: the controller manager's service accounts, or

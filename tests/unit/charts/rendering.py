@@ -52,14 +52,35 @@ def of_kind(kind: str, *settings: str) -> list[dict[str, Any]]:
     return [item for (k, _), item in render(*settings).items() if k == kind]
 
 
-def pod_spec(component: str, *settings: str) -> dict[str, Any]:
-    found = render(*settings)
+def workload(component: str, *settings: str) -> dict[str, Any]:
     kind = "StatefulSet" if component in SERVERS else "Deployment"
-    workload = found[kind, f"ossa-{component}"]
-    spec: dict[str, Any] = workload["spec"]["template"]["spec"]
+    return render(*settings)[kind, f"ossa-{component}"]
+
+
+def pod_spec(component: str, *settings: str) -> dict[str, Any]:
+    spec: dict[str, Any] = workload(component, *settings)["spec"]["template"]["spec"]
     return spec
 
 
 def environment(component: str, *settings: str) -> Mapping[str, str]:
     (container,) = pod_spec(component, *settings)["containers"]
     return {item["name"]: item.get("value", "") for item in container["env"]}
+
+
+def rights_of(component: str, *settings: str) -> set[tuple[str, str]]:
+    """Resources (with their group, where there is one) and verbs that a part's account has, in whatever namespace."""
+    account = f"ossa-{component}"
+    found = render(*settings)
+    roles = [
+        (binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        for binding in [*of_kind("ClusterRoleBinding", *settings), *of_kind("RoleBinding", *settings)]
+        if account in [subject["name"] for subject in binding["subjects"]]
+    ]
+    return {
+        (f"{resource}.{group}" if group else resource, verb)
+        for role in roles
+        for rule in found[role]["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }

@@ -15,6 +15,8 @@ from tests.unit.charts.rendering import CRDS, OSSA, REPO, helm, render
 @pytest.mark.parametrize("chart", [OSSA, CRDS], ids=lambda chart: chart.name)
 def test_helm_finds_no_fault(chart: Path) -> None:
     helm("lint", "--strict", chart)
+    for values in chart.glob("values-*.yaml"):
+        helm("lint", "--strict", chart, "-f", values)
 
 
 def test_the_kinds_are_those_of_the_models() -> None:

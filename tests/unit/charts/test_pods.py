@@ -8,12 +8,23 @@ import pytest
 
 from controllers.admission import authors
 from ossa.api.contract import GROUP
-from tests.unit.charts.rendering import COMPONENTS, REPO, environment, of_kind, pod_spec, render
+from tests.unit.charts.rendering import (
+    ALL,
+    COMPONENTS,
+    REPO,
+    SERVERS,
+    TRIAL,
+    environment,
+    of_kind,
+    pod_spec,
+    render,
+    workload,
+)
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("component", [*ALL, *SERVERS])
 def test_pods_are_hardened(component: str) -> None:
-    spec = pod_spec(component)
+    spec = pod_spec(component, TRIAL)
     assert spec["serviceAccountName"] == f"ossa-{component}"
     assert spec["enableServiceLinks"] is False  # OSSA_ARTIFACTS_PORT would otherwise be a setting of the service
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -30,16 +41,22 @@ def test_pods_are_hardened(component: str) -> None:
     assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
     ports = {port["name"] for port in container["ports"]}
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        (handler,) = container[probe].keys() & {"httpGet", "tcpSocket"}
-        assert container[probe][handler]["port"] in ports
+        (handler,) = container[probe].keys() & {"httpGet", "tcpSocket", "exec"}
+        assert handler == "exec" or container[probe][handler]["port"] in ports
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_the_programs_are_there(component: str) -> None:
+    (container,) = pod_spec(component, TRIAL)["containers"]
     program = Path(container["command"][1]).relative_to("/app")
     assert (REPO / program).is_file()
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("component", [*ALL, *SERVERS])
 def test_volumes_are_mounted_and_mounts_have_volumes(component: str) -> None:
-    spec = pod_spec(component)
-    volumes = {volume["name"] for volume in spec["volumes"]}
+    spec = pod_spec(component, TRIAL)
+    claims = workload(component, TRIAL)["spec"].get("volumeClaimTemplates", [])
+    volumes = {volume["name"] for volume in spec["volumes"]} | {claim["metadata"]["name"] for claim in claims}
     assert {mount["name"] for mount in spec["containers"][0]["volumeMounts"]} == volumes
 
 
@@ -64,7 +81,7 @@ def test_one_replica_can_be_drained() -> None:
 
 
 def test_our_own_pods_are_no_worker_pods() -> None:
-    for deployment in of_kind("Deployment"):
+    for deployment in [*of_kind("Deployment", TRIAL), *of_kind("StatefulSet", TRIAL)]:
         metadata = deployment["spec"]["template"]["metadata"]
         keys = [*metadata["labels"], *metadata.get("annotations", {})]
         assert not [key for key in keys if key.startswith(f"{GROUP}/")]
@@ -93,5 +110,5 @@ def test_settings_reach_the_processes() -> None:
     artifacts = environment("artifacts", *settings)
     assert artifacts["OSSA_ARTIFACTS_STORE"] == "s3://bucket/prefix"
     assert artifacts["AWS_REGION"] == "x"
-    for component in COMPONENTS:
-        assert pod_spec(component, *settings)["containers"][0]["image"] == "example/operator:1"
+    for component in ALL:
+        assert pod_spec(component, TRIAL, *settings)["containers"][0]["image"] == "example/operator:1"

@@ -11,12 +11,12 @@ from controllers.admission import authors
 from controllers.leading import LEASE
 from ossa.api import crds
 from ossa.api.contract import GROUP
-from tests.unit.charts.rendering import OSSA, environment, helm, of_kind, render
+from tests.unit.charts.rendering import OSSA, TRIAL, environment, helm, of_kind, render
 
 
 def test_nobody_has_more_rights_than_needed() -> None:
     for kind in ("ClusterRole", "Role"):
-        for role in of_kind(kind):
+        for role in of_kind(kind, TRIAL):
             for rule in role["rules"]:
                 assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], role["metadata"]["name"]
                 assert not {"secrets", "pods/exec"} & set(rule["resources"])
@@ -154,7 +154,7 @@ def test_only_the_reconciler_stores_artifacts_of_an_execution() -> None:
     verbs = {
         (kind, role["metadata"]["name"]): artifact_verbs(role)
         for kind in ("ClusterRole", "Role")
-        for role in of_kind(kind)
+        for role in of_kind(kind, TRIAL)
     }
     assert {role: found for role, found in verbs.items() if found} == {
         ("ClusterRole", "ossa-reconciler"): {"create", "get"},
