@@ -19,8 +19,10 @@ _BUILD_FILES = ("operator/Dockerfile", "operator/Dockerfile.dockerignore")
 _INPUTS = {
     "operator": ("requirements/operator.txt", "ossa", "controllers", "operator/*.py", "agents"),
     "worker": ("requirements/worker.txt", "ossa", "agents"),
+    "services": ("requirements/services.txt", "operator/services.sh"),
 }
 NAMES = tuple(_INPUTS)
+OWN = ("operator", "worker")  # those that are to be had nowhere else
 _RECORD = paths.DEV / "images.json"
 _TIME = 1_000_000_000  # of every file in an image, because a layer's cache key holds it
 
@@ -60,9 +62,9 @@ def stage(base_key: str) -> dict[str, str]:
 
 
 def from_environment() -> dict[str, str]:
-    """Images that somebody else built and pushed."""
+    """Images that somebody else built and pushed; without one of `services` the charts' own defaults serve."""
     found = {name: os.environ.get(f"{name.upper()}_IMAGE", "") for name in NAMES}
-    return found if all(found.values()) else {}
+    return {name: image for name, image in found.items() if image} if all(found[name] for name in OWN) else {}
 
 
 def references() -> dict[str, str]:

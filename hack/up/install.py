@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from . import config, images, paths, tools
@@ -12,6 +13,12 @@ from .certs import NODE
 from .steps import Failure, Job, say
 
 CHARTS = paths.REPO / "charts"
+# Which of the chart's values an image is; without one of `services` its own defaults are pulled.
+_IMAGE_VALUES = {
+    "operator": ("operator.image",),
+    "worker": ("worker.image",),
+    "services": ("postgresql.image", "redis.image"),
+}
 _NODE_TIMEOUT = 90.0
 _ROLLOUT_TIMEOUT = 240.0
 _HOPELESS = {"ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError"}
@@ -78,10 +85,15 @@ def charts(job: Job) -> None:
         return
     record.unlink(missing_ok=True)
     _helm(job, "ossa-crds")
-    _helm(job, "ossa", *(f"--set={name}.image={reference}" for name, reference in references.items()))
+    _helm(job, "ossa", *_settings(references))
     _wait(job)
     paths.write(record, wanted)
     images.forget_old(job)
+
+
+def _settings(references: Mapping[str, str]) -> list[str]:
+    values = [(value, reference) for name, reference in references.items() for value in _IMAGE_VALUES[name]]
+    return [f"--set={value}={reference}" for value, reference in values]
 
 
 def _wait(job: Job) -> None:

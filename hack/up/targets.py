@@ -46,7 +46,7 @@ class ExistingCluster:
         if not references and not self.context.startswith("kind-"):
             raise Failure(
                 "images cannot be loaded into a cluster that is not kind: push them, and name them in "
-                "OPERATOR_IMAGE and WORKER_IMAGE"
+                "OPERATOR_IMAGE and WORKER_IMAGE (SERVICES_IMAGE, where PostgreSQL and Redis cannot be pulled either)"
             )
         steps = [
             Step("pip", tools.make_pip),
