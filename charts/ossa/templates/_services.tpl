@@ -94,6 +94,7 @@ data:
 {{- range $part := list "gateway" "audit" }}
 {{- $known = append $known (include (printf "ossa.%sKeySecret" $part) $) }}
 {{- end }}
+{{- $known = append $known (toJson .Values.audit.publicKeys) }}
 {{- join " " $known | sha256sum -}}
 {{- end }}
 
@@ -222,4 +223,17 @@ subjects:
 {{- else -}}
 - ports: [{port: {{ $server.external.port }}}]
 {{- end }}
+{{- end }}
+
+{{/* The public half of the key that signs the audit trail, PEM. Helm has no function for it; a certificate made with the key
+holds it, behind the bytes that say Ed25519. */}}
+{{- define "ossa.auditPublicKey" -}}
+{{- $key := include "ossa.kept" (list . "ossa-audit-key" "key.pem" "pem") | b64dec -}}
+{{- $certificate := genSelfSignedCertWithKey "ossa" nil nil 1 $key -}}
+{{- $der := $certificate.Cert | replace "-----BEGIN CERTIFICATE-----" "" | replace "-----END CERTIFICATE-----" "" | replace "\n" "" | b64dec -}}
+{{- $ed25519 := "0*0\x05\x06\x03+ep\x03!\x00" -}}
+{{- $public := (splitn $ed25519 2 $der)._1 | substr 0 32 -}}
+-----BEGIN PUBLIC KEY-----
+{{ printf "%s%s" $ed25519 $public | b64enc }}
+-----END PUBLIC KEY-----
 {{- end }}

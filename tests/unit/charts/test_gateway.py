@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from controllers.admission import authors
 from ossa.api.contract import GROUP
@@ -30,6 +32,9 @@ EXTERNAL = (
     "monitor.enabled=true",
     'postgresql.external.existingSecret="records"',
     'redis.external={"existingSecret":"bus","key":"address","port":6380}',
+)
+PUBLIC = (
+    "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAFnI9SA/pLSRvphLo1bb62fSjgywj5GhOI8rx5G/gTD4=\n-----END PUBLIC KEY-----"
 )
 READ = ("get", "list", "watch")
 
@@ -70,6 +75,7 @@ def test_the_reconciler_asks_the_records_before_it_deletes() -> None:
         (["gateway.enabled=true"], "need postgresql.enabled (a trial), postgresql.external.existingSecret or"),
         (["monitor.enabled=true", "postgresql.enabled=true"], "need redis.enabled"),
         ([*EXTERNAL, "redis.enabled=true"], "redis.enabled is a server of the chart and redis.external one of yours"),
+        ([*EXTERNAL, 'audit.existingKeySecret="mine"'], "audit.existingKeySecret needs audit.publicKeys"),
         ([*EXTERNAL, "gateway.ingress.enabled=true"], "needs gateway.ingress.host"),
         ([*EXTERNAL, "gateway.ingress.enabled=true", 'gateway.ingress.host="a.b"'], "needs gateway.ingress.tlsSecret"),
     ],
@@ -176,6 +182,7 @@ def test_settings_reach_the_gateway() -> None:
     ("variable", "setting", "name"),
     [
         ("OSSA_GATEWAY_KEY_FILE", "gateway.existingKeySecret", "ossa-gateway-key"),
+        ("OSSA_GATEWAY_ADMIN_PASSWORD_FILE", "gateway.admin.existingSecret", "ossa-gateway-admin"),
         ("OSSA_AUDIT_KEY_FILE", "audit.existingKeySecret", "ossa-audit-key"),
     ],
 )
@@ -187,9 +194,37 @@ def test_keys_are_files_of_secrets_that_stay(variable: str, setting: str, name: 
     assert volume["secret"]["secretName"] == name
     assert file in render(TRIAL)["Secret", name]["data"]
     assert render(TRIAL)["Secret", name]["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
-    own = (TRIAL, f'{setting}="mine"')
+    own = (TRIAL, f'{setting}="mine"', f"audit.publicKeys={json.dumps([PUBLIC])}")
     assert ("Secret", name) not in render(*own)
     assert "mine" in [item.get("secret", {}).get("secretName") for item in pod_spec("gateway", *own)["volumes"]]
+
+
+def test_the_monitor_has_the_public_half_of_the_audit_key_alone() -> None:
+    private = load_pem_private_key(base64.b64decode(render(TRIAL)["Secret", "ossa-audit-key"]["data"]["key.pem"]), None)
+    public = render(TRIAL)["ConfigMap", "ossa-audit-keys"]["data"]
+    assert load_pem_public_key(public["own.pem"].encode()) == private.public_key()
+    folder = environment("monitor", TRIAL)["OSSA_AUDIT_KEYS"]
+    spec = pod_spec("monitor", TRIAL)
+    assert {"name": "audit-keys", "mountPath": folder, "readOnly": True} in spec["containers"][0]["volumeMounts"]
+    assert {"name": "audit-keys", "configMap": {"name": "ossa-audit-keys"}} in spec["volumes"]
+    assert not [volume for volume in spec["volumes"] if "secret" in volume]
+    more = render(TRIAL, f"audit.publicKeys={json.dumps([PUBLIC])}")["ConfigMap", "ossa-audit-keys"]["data"]
+    assert more.keys() == {"own.pem", "0.pem"}
+    assert more["0.pem"].strip() == PUBLIC
+
+
+def test_administering_users_is_a_right_of_its_own() -> None:
+    assert render(TRIAL)["ClusterRole", "ossa-users"]["rules"] == [
+        {"apiGroups": [GROUP], "resources": ["users"], "verbs": ["get", "list", "create", "update", "delete"]}
+    ]
+
+    def bound(*settings: str) -> set[str]:
+        bindings = of_kind("ClusterRoleBinding", *settings)
+        admins = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": f"{PREFIX}admins"}
+        return {binding["roleRef"]["name"] for binding in bindings if admins in binding["subjects"]}
+
+    assert bound(*EXTERNAL) == {"ossa-users"}
+    assert bound(TRIAL) == {"ossa-users", "ossa-edit"}
 
 
 def test_the_audit_archive_lies_on_a_volume_that_stays_or_in_a_bucket() -> None:
