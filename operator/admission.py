@@ -24,7 +24,6 @@ from typing import Any, cast
 
 import kopf
 import uvloop
-from aiohttp import web
 
 from controllers.admission import authors, handlers
 from controllers.admission.denials import Denials
@@ -32,7 +31,7 @@ from controllers.admission.judging import Judge
 from controllers.admission.metrics import AdmissionMetrics
 from controllers.admission.plans import Plans
 from controllers.admission.policyreviews import PolicyReviews
-from controllers.admission.server import WebhookServer
+from controllers.admission.server import NoVerdict, WebhookServer
 from controllers.leading import told_to_stop, unless
 from controllers.policycache import PolicyCache
 from ossa.api import crds
@@ -123,7 +122,7 @@ class Answers:
             return _refusal(review, "the object is nested too deep; make it flatter", code=handlers.UNPROCESSABLE)
         if (answer["response"].get("status") or {}).get("code") == UNFORESEEN:
             # Not our word about the object: the API server does what the entry's failurePolicy says.
-            raise web.HTTPInternalServerError(text="the OSSA webhook failed; its log says why")
+            raise NoVerdict("the OSSA webhook failed; its log says why")
         self._metrics.reviewed(
             KIND_NAMES[PATHS[path]],
             review["request"]["operation"],

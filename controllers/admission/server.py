@@ -7,16 +7,19 @@ them pass unjudged, and it takes reviews up to 1 MiB, where a review of an updat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import kopf
 import orjson
-from aiohttp import web
+import uvicorn
 
 logger = logging.getLogger("ossa.admission")
 
@@ -27,9 +30,33 @@ REVIEW_LIMIT = 16 * 1024 * 1024
 # no review into one that is being closed: it would refuse the request.
 DRAIN_SECONDS = 3.0
 # Seconds that reviews have to be answered in after that.
-LAST_SECONDS = 10.0
+LAST_SECONDS = 10
+# Seconds that a connection without reviews stays: the API server is to be the one who closes it.
+IDLE_SECONDS = 3600
 Review = dict[str, Any]
 Answering = Callable[[Review, str, kopf.WebhookFn], Awaitable[Review]]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+class NoVerdict(Exception):
+    """There is no word about the object: the API server does what the entry's failurePolicy says. Holds why."""
+
+
+class _Refused(Exception):
+    """A request that is no review: the status and why."""
+
+    def __init__(self, status: HTTPStatus, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the process that it is a part of."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 class WebhookServer:
@@ -45,35 +72,56 @@ class WebhookServer:
         self._ends = False
 
     async def __call__(self, fn: kopf.WebhookFn) -> AsyncIterator[kopf.WebhookClientConfig]:
-        async def serve(request: web.Request) -> web.Response:
-            try:
-                review = orjson.loads(await request.read())
-            except orjson.JSONDecodeError as error:
-                raise web.HTTPBadRequest(text=f"the review is no JSON: {error}") from error
-            if not isinstance(review, dict):
-                raise web.HTTPBadRequest(text="the review is no object")
-            answer = await self._answering(review, request.match_info["path"], fn)
-            response = web.Response(body=json.dumps(answer), content_type="application/json")
-            if self._ends:
-                response.force_close()
-            return response
-
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         seen = self._load(context)
-        app = web.Application(client_max_size=REVIEW_LIMIT)
-        app.router.add_post("/{path:.*}", serve)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=LAST_SECONDS)
-        await runner.setup()
+        server = self._server(fn, context)
+        listening = socket.create_server(("0.0.0.0", self._port), backlog=1024, reuse_port=True)
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:
-            await web.TCPSite(runner, "0.0.0.0", self._port, ssl_context=context, reuse_port=True).start()
             yield kopf.WebhookClientConfig(url=f"https://localhost:{self._port}")
-            while True:
+            while not serving.done():
                 await asyncio.sleep(CERTIFICATE_SECONDS)
                 seen = self._renewed(context, seen)
         finally:
             self._ends = True
             await asyncio.sleep(DRAIN_SECONDS)
-            await runner.cleanup()
+            server.should_exit = True
+            await serving
+
+    def _server(self, fn: kopf.WebhookFn, context: ssl.SSLContext) -> _Server:
+        async def app(scope: Any, receive: Receive, send: Send) -> None:
+            try:
+                review = await _review(scope, receive)
+                answer = await self._answering(review, scope["path"].removeprefix("/"), fn)
+            except _Refused as refused:
+                await self._send(send, refused.status, str(refused).encode())
+            except NoVerdict as why:
+                await self._send(send, HTTPStatus.INTERNAL_SERVER_ERROR, str(why).encode())
+            else:
+                await self._send(send, HTTPStatus.OK, json.dumps(answer).encode(), kind=b"application/json")
+
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=LAST_SECONDS,
+        )
+        config.load()
+        config.ssl = context
+        return _Server(config)
+
+    async def _send(self, send: Send, status: HTTPStatus, body: bytes, *, kind: bytes = b"text/plain") -> None:
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+        if self._ends:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": int(status), "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     def _load(self, context: ssl.SSLContext) -> tuple[bytes, ...]:
         """New connections are served with what the files hold now, which is returned."""
@@ -90,3 +138,25 @@ class WebhookServer:
             # Half of a pair, while the other half is being written: the old one serves on.
             logger.warning("certificate not read", extra={"error": str(error)})
             return seen
+
+
+async def _review(scope: Any, receive: Receive) -> Review:
+    """Raises _Refused where the request holds none."""
+    if scope["method"] != "POST":
+        raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, "reviews come by POST")
+    pieces, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Refused(HTTPStatus.BAD_REQUEST, "the review is not whole")
+        pieces.append(message.get("body", b""))
+        size, more = size + len(pieces[-1]), message.get("more_body", False)
+        if size > REVIEW_LIMIT:
+            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a review has {REVIEW_LIMIT} bytes at most")
+    try:
+        review = orjson.loads(b"".join(pieces))
+    except orjson.JSONDecodeError as error:
+        raise _Refused(HTTPStatus.BAD_REQUEST, f"the review is no JSON: {error}") from error
+    if not isinstance(review, dict):
+        raise _Refused(HTTPStatus.BAD_REQUEST, "the review is no object")
+    return review
