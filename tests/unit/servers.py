@@ -26,6 +26,7 @@ import time
 import uuid
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -163,6 +164,20 @@ class Postgres:
             os.killpg(self._process.process.pid, signal.SIGKILL)
         self._end(signal.SIGKILL)
 
+    def freeze(self, backend: int) -> None:
+        """Stops the process of one connection (pg_backend_pid) and the one that takes new ones: nobody answers."""
+        self._signal(signal.SIGSTOP, backend)
+
+    def thaw(self, backend: int) -> None:
+        """They go on."""
+        self._signal(signal.SIGCONT, backend)
+
+    def _signal(self, number: signal.Signals, backend: int) -> None:
+        if self._process is not None:
+            for pid in (self._process.process.pid, backend):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
     def remove(self) -> None:
         """Stops it and takes its folder away."""
         self._end(signal.SIGQUIT)
@@ -279,14 +294,21 @@ def _drop(server: Postgres, name: str) -> None:
     _in_thread(_execute(server.url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
 
 
+@contextmanager
+def made_database(server: Postgres, template: str) -> Iterator[str]:
+    """URL of a database like the template, for a block."""
+    name = f"test_{uuid.uuid4().hex}"
+    _create(server, name, template)
+    yield server.url_of(name)
+    if not server.running:
+        server.start()
+    _drop(server, name)
+
+
 @pytest.fixture
 def database(postgres: Postgres) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    _create(postgres, name, "template0")
-    yield postgres.url_of(name)
-    if not postgres.running:
-        postgres.start()
-    _drop(postgres, name)
+    with made_database(postgres, "template0") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -298,12 +320,8 @@ def template_of_session(postgres_of_session: Postgres) -> str:
 
 @pytest.fixture
 def records_url(postgres: Postgres, template_of_session: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    _create(postgres, name, template_of_session)
-    yield postgres.url_of(name)
-    if not postgres.running:
-        postgres.start()
-    _drop(postgres, name)
+    with made_database(postgres, template_of_session) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

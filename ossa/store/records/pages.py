@@ -36,7 +36,8 @@ class Page(Generic[T]):
 
 def encode(key: Key) -> str:
     """The cursor of a row, by the columns that order it: times, UUIDs, text, numbers."""
-    return base64.urlsafe_b64encode(orjson.dumps(key)).decode().rstrip("=")
+    # asyncpg's UUID is one that orjson does not know.
+    return base64.urlsafe_b64encode(orjson.dumps(key, default=str)).decode().rstrip("=")
 
 
 def decode(cursor: str, types: Sequence[Callable[[Any], Any]]) -> Key:

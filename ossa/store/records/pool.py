@@ -172,11 +172,15 @@ class Records:
         except Exception as error:
             if not _is_ours(held, error):
                 raise
-            raise self._failed(error, reached=held is not None and not held.is_closed()) from error
+            if held is not None and not _is_gone(held) and isinstance(error, asyncpg.InternalClientError):
+                held.terminate()
+            # A statement that the server itself has ended for taking too long is nobody else's trouble.
+            reached = not _is_gone(held) and not isinstance(error, TimeoutError)
+            raise self._failed(error, reached=reached) from error
         finally:
             if held is not None:
-                await pool.release(held, timeout=CONNECT)
-        self._failures = 0
+                await self._release(pool, held)
+        self._failures, self._closed_until = 0, 0.0
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -191,8 +195,17 @@ class Records:
             raise RecordsUnavailable(f"PostgreSQL at {where(self._url)} did not answer a moment ago")
         return self._pool
 
+    async def _release(self, pool: asyncpg.Pool[asyncpg.Record], held: Connection) -> None:
+        try:
+            await pool.release(held, timeout=CONNECT)
+        except Exception as error:
+            if not _is_ours(held, error):
+                raise
+            # It broke after its work was done, and is dropped.
+            log.info("a connection to PostgreSQL is dropped", extra={"error": type(error).__name__})
+
     def _failed(self, error: Exception, *, reached: bool) -> RecordsUnavailable:
-        if not reached:  # a statement that takes too long is nobody else's trouble
+        if not reached:
             self._failures += 1
             most = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(self._failures, 10))
             self._closed_until = time.monotonic() + most * random.uniform(0.5, 1.0)  # noqa: S311
@@ -204,6 +217,17 @@ class Records:
 
 def _is_ours(held: Connection | asyncpg.Connection[asyncpg.Record] | None, error: Exception) -> bool:
     """Whether it is PostgreSQL that cannot be asked, and not something else that the block did."""
-    if held is None or held.is_closed():
+    if isinstance(error, asyncpg.InternalClientError):
+        # The server has said that it ends, and the connection has not broken yet: it is of no use any more.
+        return True
+    if _is_gone(held):
         return is_passing(error) or isinstance(error, asyncpg.InterfaceError)
     return is_passing(error) and (isinstance(error, TimeoutError) or not isinstance(error, OSError))
+
+
+def _is_gone(held: Connection | asyncpg.Connection[asyncpg.Record] | None) -> bool:
+    """Whether there is no connection any more."""
+    try:
+        return held is None or held.is_closed()
+    except asyncpg.InterfaceError:  # a pool takes back at once what broke
+        return True
