@@ -48,6 +48,17 @@ def safe_url(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
+def check_url(url: str) -> None:
+    """Raises BadBusURL where it is no URL of Redis; says what to write instead."""
+    try:
+        parts = urlsplit(url)
+        scheme, named = parts.scheme, bool(parts.hostname or parts.scheme == "unix") and parts.port != 0
+    except ValueError:
+        raise BadBusURL("the bus' URL is none: write redis://host:6382") from None
+    if scheme not in SCHEMES or not named:
+        raise BadBusURL("the bus' URL names no server of Redis: write redis://host:6382, or rediss:// with TLS")
+
+
 def connect(url: str, *, name: str, connections: int = CONNECTIONS) -> Redis:
     """A client that connects when it is first used, and anew where a connection has gone.
 
@@ -57,12 +68,7 @@ def connect(url: str, *, name: str, connections: int = CONNECTIONS) -> Redis:
     Raises:
         BadBusURL: says what to write instead.
     """
-    try:
-        scheme, port = urlsplit(url).scheme, urlsplit(url).port
-    except ValueError:
-        raise BadBusURL("the port of the bus' URL is not a number: write redis://host:6382") from None
-    if scheme not in SCHEMES:
-        raise BadBusURL(f"the bus' URL begins with {scheme or 'nothing'}://: write redis://host:{port or 6382}")
+    check_url(url)
     client: Redis = Redis.from_url(
         url,
         client_name=name,

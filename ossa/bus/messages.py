@@ -12,8 +12,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ossa.api.execution import ExecutionPhase, TaskPhase
-
 JSONObject = dict[str, Any]
 # Streams: what must not be lost. Channels: the live stream, for whoever listens just then.
 EVENTS, METRICS, ALERTS, AUDIT = "ossa:events", "ossa:metrics", "ossa:alerts", "ossa:audit"
@@ -32,7 +30,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    version: Literal[1] = 1
+    version: Literal[1] = Field(default=1, description="Of this form of the message.")
     id: str = Field(max_length=128, description="The same each time that the same thing is told.")
     time: datetime = Field(description="When it happened, with its zone.")
     source: Source = Field(description="Who brought it about; resource: the object itself, as kubectl left it.")
@@ -42,22 +40,22 @@ class Message(BaseModel):
 class Event(Message):
     """A change of an Execution, of one of its tasks, of an approval, or a decision about one."""
 
-    type: EventType
-    namespace: str
+    type: EventType = Field(description="What it is about.")
+    namespace: str = Field(description="Of the Execution.")
     execution: str = Field(description="Name of the Execution.")
     uid: str = Field(description="UID of the Execution.")
-    workflow: str = ""
+    workflow: str = Field(default="", description="Name of the Workflow; empty of one that is inline.")
     sequence: int = Field(default=0, description="resourceVersion of the object that tells it; grows.")
-    phase: ExecutionPhase | TaskPhase | str = ""
+    phase: str = Field(default="", description="Where it stands now; of a decision, what was decided.")
     previous: str | None = Field(default=None, description="The phase before, where it is known.")
     progress: str = Field(default="", description="Of the execution, e.g. 3/7.")
-    task: str | None = None
+    task: str | None = Field(default=None, description="Name of the task; unset of the execution as a whole.")
     agent: str | None = Field(default=None, description="Name of the Agent that runs the task.")
     index: int | None = Field(default=None, description="Of a forEach item.")
     round: int = Field(default=1, description="Attempt of the Execution.")
     attempt: int | None = Field(default=None, description="Of the task.")
-    reason: str | None = None
-    message: str | None = Field(default=None, max_length=2048)
+    reason: str | None = Field(default=None, description="Why, in one word; of a person's decision, in words.")
+    message: str | None = Field(default=None, max_length=2048, description="Why, or what is asked, in words.")
     policy: str | None = Field(default=None, description="The AgentPolicy that denied it, as name@generation.")
     user: str | None = Field(default=None, description="Of a decision: who; of an execution: its author.")
     output: JSONObject | None = Field(default=None, description="What it gave; artifacts by reference.")
@@ -67,23 +65,23 @@ class Event(Message):
 class Metric(Message):
     """A measurement, for the table of metrics."""
 
-    name: str = Field(max_length=128)
-    value: float
-    labels: dict[str, str] = Field(default_factory=dict)
-    namespace: str = ""
-    execution_uid: str | None = None
+    name: str = Field(max_length=128, description="What was measured, with its unit: task_duration_seconds.")
+    value: float = Field(allow_inf_nan=False, description="The figure.")
+    labels: dict[str, str] = Field(default_factory=dict, description="Of what: workflow, task, phase, reason.")
+    namespace: str = Field(default="", description="Where that is; empty of the platform itself.")
+    execution_uid: str | None = Field(default=None, description="UID of the Execution that it was measured of.")
     agent: str | None = Field(default=None, description="Name of the Agent, in `namespace`.")
 
 
 class Alert(Message):
     """Something that a person should look at; the same `key` is the same trouble."""
 
-    key: str = Field(max_length=256)
-    severity: Literal["info", "warning", "critical"]
-    state: Literal["firing", "resolved"] = "firing"
-    summary: str = Field(max_length=1024)
-    namespace: str = ""
-    execution_uid: str | None = None
+    key: str = Field(max_length=256, description="Names the trouble: RULE/SCOPE.")
+    severity: Literal["info", "warning", "critical"] = Field(description="How bad it is.")
+    state: Literal["firing", "resolved"] = Field(default="firing", description="Whether it begins or is over.")
+    summary: str = Field(max_length=1024, description="What happened, in words.")
+    namespace: str = Field(default="", description="Where; empty of the platform itself.")
+    execution_uid: str | None = Field(default=None, description="UID of the Execution that it is about.")
 
 
 class Parked(BaseModel):
@@ -91,7 +89,7 @@ class Parked(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    version: Literal[1] = 1
+    version: Literal[1] = Field(default=1, description="Of this form of the message.")
     stream: str = Field(description="Where it came from.")
     group: str = Field(description="Whose consumer could not handle it.")
     entry: str = Field(description="Its id in that stream.")

@@ -77,21 +77,12 @@ def execution_events(
 
 
 def approval_events(before: JSONObject | None, now: JSONObject | None, *, version: int, seen: datetime) -> list[Event]:
-    """What became of an Approval: its state, and who decided what. That it goes with its Execution says nothing new."""
+    """What became of an Approval: its state, and who decided what. Times and versions as with `execution_events`."""
     if now is None:
-        return []
-    spec, status, uid = now["spec"], now.get("status") or {}, now["metadata"]["uid"]
+        return _gone_approval(before, version, seen)
+    status, uid = now.get("status") or {}, now["metadata"]["uid"]
     state, old = status.get("state", "Pending"), ((before or {}).get("status") or {}).get("state", "Pending")
-    common: dict[str, Any] = {
-        "source": "resource",
-        "namespace": now["metadata"]["namespace"],
-        "execution": spec["execution"]["name"],
-        "uid": spec["execution"]["uid"],
-        "task": spec["task"],
-        "round": spec.get("round", 1),
-        "attempt": spec.get("attempt", 1),
-        "sequence": version,
-    }
+    common = _asked(now, version)
     events = [
         Event(
             id=identifier(uid, "decision", user),
@@ -107,7 +98,7 @@ def approval_events(before: JSONObject | None, now: JSONObject | None, *, versio
     ]
     if before is None or state != old:
         at = moment(status.get("decidedAt") or (now["metadata"]["creationTimestamp"] if state == "Pending" else None))
-        message = status.get("message") or spec.get("message")
+        message = status.get("message") or now["spec"].get("message")
         events.append(
             Event(
                 id=identifier(uid, "approval", state),
@@ -204,7 +195,8 @@ class _Telling:
 
     def decisions(self) -> Iterator[Event]:
         """Of policies about the Execution itself, and denials that did not bind."""
-        status, old, uid = self.now.status, self.before and self.before.status, self.now.item["metadata"]["uid"]
+        status, uid = self.now.status, self.now.item["metadata"]["uid"]
+        old = self.before.status if self.before is not None else None
         error = status.error
         if error is not None and error.task is None and error.reason == "PolicyDenied" and not (old and old.error):
             yield self.event(
@@ -261,6 +253,30 @@ def _gone(before: JSONObject | None, version: int, seen: datetime) -> list[Event
     name = identifier(before["metadata"]["uid"], "execution", DELETED)
     common = _common(before)
     return [Event(id=name, type="execution", time=seen, phase=DELETED, sequence=version, final=True, **common)]
+
+
+def _gone_approval(before: JSONObject | None, version: int, seen: datetime) -> list[Event]:
+    """Of an Approval that was deleted undecided, as it is with its Execution."""
+    if before is None or ((before.get("status") or {}).get("state") or "Pending") != "Pending":
+        return []
+    name = identifier(before["metadata"]["uid"], "approval", DELETED)
+    return [
+        Event(id=name, type="approval", time=seen, phase=DELETED, previous="Pending", **_asked(before, version)),
+    ]
+
+
+def _asked(approval: JSONObject, version: int) -> dict[str, Any]:
+    spec = approval["spec"]
+    return {
+        "source": "resource",
+        "namespace": approval["metadata"]["namespace"],
+        "execution": spec["execution"]["name"],
+        "uid": spec["execution"]["uid"],
+        "task": spec["task"],
+        "round": spec.get("round", 1),
+        "attempt": spec.get("attempt", 1),
+        "sequence": version,
+    }
 
 
 def _common(item: JSONObject) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def _pair(event: Event, held: JSONObject, names: tuple[str, str], attempts: int 
 
 
 def _metric(event: Event, name: str, value: float) -> Metric:
-    labels = {"workflow": event.workflow, "phase": str(event.phase), "task": event.task, "reason": event.reason}
+    labels = {"workflow": event.workflow, "phase": event.phase, "task": event.task, "reason": event.reason}
     return Metric(
         id=f"{event.id}/{name}",
         time=event.time,

@@ -73,8 +73,9 @@ class Sink(Protocol):
 class Outbox:
     """Of one sink. `put` takes in, `run` writes."""
 
-    def __init__(self, name: str, sink: Sink) -> None:
+    def __init__(self, name: str, sink: Sink, *, linger: float = LINGER) -> None:
         self.name = name
+        self._linger = linger
         self.failures = 0  # since the last time that it went well
         self.written = 0  # changes, in all
         self._sink = sink
@@ -116,7 +117,7 @@ class Outbox:
                     self._take_up(await self._sink.recorded(), current)
                     self._compare = False
                 await self._more.wait()
-                await asyncio.sleep(LINGER if len(self._pending) < BATCH else 0.0)
+                await asyncio.sleep(self._linger if len(self._pending) < BATCH else 0.0)
                 await self._write(self._batch())
                 self.failures = 0
             except SinkUnavailable as error:

@@ -30,7 +30,7 @@ def told(before: JSONObject | None, now: JSONObject | None, version: int = 2) ->
 
 
 def brief(events: Sequence[Event]) -> list[tuple[str, Any, Any, str]]:
-    return [(event.type, event.task, event.index, str(event.phase)) for event in events]
+    return [(event.type, event.task, event.index, event.phase) for event in events]
 
 
 RUNNING = {"load": {"phase": "Running", "attempt": 1, "startedAt": "2026-01-01T12:00:05Z"}}
@@ -107,7 +107,7 @@ def test_items_are_told_of_readable_and_of_ranges() -> None:
     items["failed"] = "3"
     tasks: JSONObject = {"map": {"phase": "Running", "items": items}}
     events = told(execution("Pending", 1), execution("Running", 2, tasks=tasks))
-    by_item = {event.index: str(event.phase) for event in events if event.index is not None}
+    by_item = {event.index: event.phase for event in events if event.index is not None}
     assert by_item == {0: "Completed", 1: "Completed", 2: "Completed", 3: "Failed", 4: "Running"} | dict.fromkeys(
         range(5, 31), "Running"
     )
@@ -158,6 +158,8 @@ def test_an_approval_tells_its_state_and_each_decision_once() -> None:
     assert (state.type, state.phase, state.previous) == ("approval", "Approved", "Pending")
     assert channels_of(state) == (STATUS_UPDATES, DECISIONS)
     assert tell(approval("Approved"), None) == []
+    (gone,) = tell(approval(), None)
+    assert (gone.type, gone.phase, gone.task) == ("approval", "Deleted", "release")
 
 
 def test_what_has_ended_is_measured_once() -> None:
