@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -63,7 +64,7 @@ async def client_of(url: str) -> AsyncIterator[Redis]:
 
 
 @asynccontextmanager
-async def running(consumer: Consumer[Metric]) -> AsyncIterator[None]:
+async def running(consumer: Consumer[Any]) -> AsyncIterator[None]:
     """Runs a consumer, and stops it in order in the end."""
     task = asyncio.create_task(consumer.run())
     try:

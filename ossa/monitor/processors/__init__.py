@@ -1,0 +1,1 @@
+"""What consumes the streams: a module a processor. Each handles batches, and handling one twice changes nothing."""
