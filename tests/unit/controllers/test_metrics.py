@@ -21,6 +21,7 @@ from ossa.api.execution import ExecutionStatus, TaskStatus
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, NotFound
 from ossa.kube.config import KubeConfig
+from ossa.monitor.metrics import Metrics as MonitorMetrics
 from ossa.store.metrics import Metrics as StoreMetrics
 from tests.unit.controllers.apiserver import ApiServer
 from tests.unit.controllers.test_conflicts import Careless, conflict_at
@@ -175,7 +176,7 @@ def test_the_documentation_names_all_metrics_and_no_others() -> None:
     api = ApiClient(KubeConfig(server="http://nobody", token=lambda: None, namespace="lab"))
     reconciler.follow_scan(Scanner(api, PolicyCache(api, [])))
     known = {}
-    for registry in (reconciler.registry, store.registry, AdmissionMetrics().registry):
+    for registry in (reconciler.registry, store.registry, AdmissionMetrics().registry, MonitorMetrics().registry):
         for family in registry.collect():
             name = f"{family.name}_total" if family.type == "counter" else family.name
             known[name] = family.type

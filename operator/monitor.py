@@ -1,0 +1,67 @@
+"""The process ossa-monitor: records what becomes of the resources, tells the bus, and processes what is on it.
+
+Every replica consumes; the one that holds the Lease records. Settings come from OSSA_* variables, which
+ossa/monitor/settings.py lists. Exit codes: 0 after a signal, 1 where the settings do not fit, 75 without the Lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from ossa.kube.config import KubeConfig, NoCluster, load_config
+from ossa.kube.elector import Elector, LeaseClient
+from ossa.kube.kinds import wait_for_kinds
+from ossa.logs import log_to
+from ossa.monitor.health import health
+from ossa.monitor.metrics import Metrics
+from ossa.monitor.process import Monitor
+from ossa.monitor.settings import BadSetting, Settings, settings_from
+from ossa.monitor.watching import KINDS
+
+LEASE = "ossa-monitor"
+log = logging.getLogger("ossa.monitor")
+
+
+async def serve(config: KubeConfig, settings: Settings, elector: Elector) -> None:
+    """Works until SIGTERM or SIGINT, or until a part of it fails."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    metrics = Metrics()
+
+    async def elected() -> int:
+        await wait_for_kinds(config, KINDS)
+        elector.start()
+        return await asyncio.wrap_future(elector.elected)
+
+    serving = health(port=settings.port, metrics_port=settings.metrics_port, metrics=metrics, ready=elector.in_touch)
+    async with serving, Monitor(config, settings, metrics) as monitor:
+        await monitor.run(stopped, elected())
+
+
+def main() -> int:
+    """The exit code; the last line on stderr says why where it is not 0."""
+    log_to(sys.stderr)
+    try:
+        settings, config = settings_from(), load_config()
+    except (BadSetting, NoCluster) as error:
+        log.error("cannot start: %s", error)
+        return 1
+    elector = Elector(LeaseClient(config, settings.namespace, LEASE))
+    asyncio.run(serve(config, settings, elector))
+    # Nothing of this process runs any more: another one may lead at once.
+    elector.resign()
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    sys.stderr.flush()
+    # The object store's own threads may still hold references to Python objects: the interpreter is not taken down.
+    os._exit(code)

@@ -1,0 +1,96 @@
+"""The monitor's settings: one documented tree, read from the environment once and passed in."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from ossa.bus.connection import BadBusURL, check_url
+from ossa.store.records.errors import BadRecordsURL
+from ossa.store.records.pool import check_url as check_records_url
+
+
+class BadSetting(ValueError):
+    """A setting is missing or makes no sense; names the variable, and repeats no password."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How this installation runs."""
+
+    records_url: str = field(repr=False)  # postgresql://…; it may hold a password
+    bus_url: str = field(repr=False)  # redis://…; likewise
+    namespace: str  # where the platform itself runs, and its Lease lies
+    name: str  # of this replica, the same after a restart of its container: a consumer in each group
+    batch: int = 500  # messages that are committed together
+    claim_after: float = 30.0  # seconds after which another takes up what a replica that died had
+    approval_waits: float = 3600.0  # seconds after which an approval that nobody decides about is an alert
+    lag: int = 50_000  # messages that a group may have to read before that is an alert
+    keep_executions: timedelta | None = timedelta(
+        days=365
+    )  # in the records, once gone from the cluster; None: for ever
+    keep_tasks: timedelta | None = timedelta(days=90)  # likewise, with the history of their transitions
+    keep_metrics: timedelta | None = timedelta(days=30)
+    port: int = 8081  # /healthz and /readyz
+    metrics_port: int = 9090
+    drain_timeout: float = 20.0  # seconds that batches may take to end
+
+
+def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from OSSA_* variables.
+
+    Raises:
+        BadSetting: names the variable.
+    """
+    records_url, bus_url = _required(environment, "OSSA_RECORDS_URL"), _required(environment, "OSSA_BUS_URL")
+    try:
+        check_records_url(records_url)
+    except BadRecordsURL as error:
+        raise BadSetting(f"OSSA_RECORDS_URL: {error}") from error
+    try:
+        check_url(bus_url)
+    except BadBusURL as error:
+        raise BadSetting(f"OSSA_BUS_URL: {error}") from error
+    return Settings(
+        records_url=records_url,
+        bus_url=bus_url,
+        namespace=_required(environment, "OSSA_NAMESPACE"),
+        name=environment.get("OSSA_POD") or os.uname().nodename,
+        batch=int(_number(environment, "OSSA_MONITOR_BATCH", 500, least=1)),
+        claim_after=_number(environment, "OSSA_MONITOR_CLAIM_AFTER", 30.0, least=1),
+        approval_waits=_number(environment, "OSSA_ALERT_APPROVAL_WAITS", 3600.0),
+        lag=int(_number(environment, "OSSA_ALERT_LAG", 50_000)),
+        keep_executions=_days(environment, "OSSA_KEEP_EXECUTIONS_DAYS", 365),
+        keep_tasks=_days(environment, "OSSA_KEEP_TASKS_DAYS", 90),
+        keep_metrics=_days(environment, "OSSA_KEEP_METRICS_DAYS", 30),
+        port=int(_number(environment, "OSSA_HEALTH_PORT", 8081)),
+        metrics_port=int(_number(environment, "OSSA_METRICS_PORT", 9090)),
+        drain_timeout=_number(environment, "OSSA_MONITOR_DRAIN_TIMEOUT", 20.0),
+    )
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "")
+    if not value:
+        raise BadSetting(f"{name} must be set")
+    return value
+
+
+def _days(environment: Mapping[str, str], name: str, otherwise: float) -> timedelta | None:
+    """0 keeps for ever."""
+    days = _number(environment, name, otherwise)
+    return timedelta(days=days) if days else None
+
+
+def _number(environment: Mapping[str, str], name: str, otherwise: float, *, least: float = 0.0) -> float:
+    text = environment.get(name, "")
+    try:
+        value = float(text) if text else otherwise
+    except ValueError as error:
+        raise BadSetting(f"{name}: {text!r} is not a number") from error
+    if not least <= value < math.inf:
+        raise BadSetting(f"{name}: {text} must be a number from {least:g} on")
+    return value
