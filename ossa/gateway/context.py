@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from ossa.audit.entry import Entry
 from ossa.gateway.identity import Access, Authenticator, Authorizer, Identity, RateLimiter
 from ossa.gateway.metrics import Metrics
+from ossa.gateway.problems import Problem
 from ossa.gateway.settings import Settings
 from ossa.kube.client import ApiClient
 
@@ -59,7 +61,9 @@ class Call:
     identity: Identity
     address: str
     traceparent: str
-    access: Access | None = None  # what was asked for last, for the audit trail
+    # For the audit trail: what was asked for last, and what is done where the route's name does not say it.
+    access: Access | None = None
+    verb: str = ""
 
     @property
     def trace_id(self) -> str:
@@ -70,6 +74,14 @@ class Call:
         """Raises Problem: 403 where the caller may not, 503 where that cannot be known."""
         self.access = access
         await authorizer.require(self.identity, access)
+
+    async def require_to_read(self, authorizer: Authorizer, access: Access) -> None:
+        """Likewise; with the API server away the caller reads what they were seen to be allowed to lately."""
+        try:
+            await self.require(authorizer, access)
+        except Problem as problem:
+            if problem.status != HTTPStatus.SERVICE_UNAVAILABLE or not authorizer.seen_lately(self.identity, access):
+                raise
 
 
 def call_of(request: Request) -> Call:

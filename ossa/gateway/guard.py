@@ -103,7 +103,7 @@ async def _attend(c: Collaborators, route: APIRoute, request: Request, handle: H
         request.scope["ossa.call"] = call
         response = await handle(request)
     except (Problem, ApiError, RecordsUnavailable) as error:
-        problem = _problem(error)
+        problem = problem_from(error)
         if problem.status is HTTPStatus.TOO_MANY_REQUESTS:
             c.metrics.limited.inc()
         if changes or problem.status in REFUSALS:
@@ -120,7 +120,8 @@ async def _attend(c: Collaborators, route: APIRoute, request: Request, handle: H
     return response
 
 
-def _problem(error: Problem | ApiError | RecordsUnavailable) -> Problem:
+def problem_from(error: Problem | ApiError | RecordsUnavailable) -> Problem:
+    """What a client is told of it."""
     match error:
         case Problem():
             return error
@@ -169,7 +170,7 @@ def _entry(  # noqa: PLR0913, PLR0917 - what an entry has
         time=c.clock(),
         user=call.identity.user if call is not None else "",
         address=address_of(request)[:64],
-        verb=route.name[:32],
+        verb=((call and call.verb) or route.name)[:32],
         resource=str(route.tags[0] if route.tags else "")[:64],
         namespace=access.namespace if access is not None else str(parameters.get("namespace", ""))[:63],
         name=(access.name if access is not None else str(parameters.get("name", "")))[:512],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import copy
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,13 +11,13 @@ from typing import Any
 import asyncpg
 import httpx
 from aiohttp import web
-from fastapi import APIRouter
 
 from ossa.gateway.context import Collaborators
 from ossa.gateway.metrics import Metrics
 from ossa.gateway.orchestrate.accepting import Acceptor
 from ossa.gateway.orchestrate.carrier import Carrier
-from ossa.gateway.orchestrate.routes import router as orchestrate_router
+from ossa.gateway.registry import Registry
+from ossa.gateway.routers import rest
 from ossa.gateway.settings import Settings
 from ossa.kube.client import ApiClient
 from ossa.store.records.pool import Records
@@ -52,6 +53,24 @@ class Cluster(ApiServer):
     def _post(self, path: str, item: dict[str, Any]) -> web.Response:
         return self.admit(item) or super()._post(path, item)
 
+    def _patch(self, path: str, operations: Any) -> web.Response:
+        if not isinstance(operations, dict):
+            return super()._patch(path, operations)
+        if path not in self.objects:
+            return failure(404, "NotFound", path)
+        return web.json_response(self.put(path.rsplit("/", 1)[0], _merged(self.objects[path], operations)))
+
+
+def _merged(item: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """RFC 7396."""
+    made = copy.deepcopy(item)
+    for key, value in patch.items():
+        if value is None:
+            made.pop(key, None)
+        else:
+            made[key] = _merged(made.get(key) or {}, value) if isinstance(value, dict) else value
+    return made
+
 
 @dataclass
 class Lab:
@@ -66,6 +85,7 @@ class Lab:
     settings: Settings
     acceptor: Acceptor
     metrics: Metrics
+    registry: Registry
     client: httpx.AsyncClient = field(init=False)
 
     @property
@@ -82,14 +102,14 @@ class Lab:
             metrics=self.metrics,
         )
 
-    async def post(self, path: str, body: Any = None, *, token: str = "alice", **headers: str) -> httpx.Response:
+    async def post(self, path: str, body: Any = None, *, who: str = "alice", **headers: str) -> httpx.Response:
         """As somebody; a keyword with _ is a header with -."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.client.post(path, json=body, headers={"Authorization": f"Bearer {token}", **given})
+        return await self.client.post(path, json=body, headers={"Authorization": f"Bearer {who}", **given})
 
-    async def get(self, path: str, *, token: str = "alice", **params: Any) -> httpx.Response:
+    async def get(self, path: str, *, who: str = "alice", **params: Any) -> httpx.Response:
         """As somebody."""
-        return await self.client.get(path, params=params, headers={"Authorization": f"Bearer {token}"})
+        return await self.client.get(path, params=params, headers={"Authorization": f"Bearer {who}"})
 
     async def rows(self) -> list[asyncpg.Record]:
         """All requests, as PostgreSQL has them; not by the pool, which a test may have broken."""
@@ -112,12 +132,12 @@ class Lab:
 
 
 @asynccontextmanager
-async def lab(
-    records_url: str, *, routers: Callable[[Collaborators], Sequence[APIRouter]] = lambda _: (), **settings: Any
-) -> AsyncIterator[Lab]:
-    """Alice may create Executions in namespace lab."""
-    cluster, people, metrics = Cluster(), People(), Metrics()
+async def lab(records_url: str, **settings: Any) -> AsyncIterator[Lab]:
+    """Alice may create Executions in namespace lab. The registry is read, and empty."""
+    cluster, people, metrics, registry = Cluster(), People(), Metrics(), Registry()
     people.add("alice", CREATE)
+    for shelf in (registry.agents, registry.workflows):
+        shelf.replaced([], 1)
     async with AsyncExitStack() as stack:
         config = await stack.enter_async_context(cluster.served())
         api = await stack.enter_async_context(ApiClient(config))
@@ -132,10 +152,11 @@ async def lab(
             settings=replace(SETTINGS, **settings),
             acceptor=None,  # type: ignore[arg-type] # it needs the rest
             metrics=metrics,
+            registry=registry,
         )
         made.acceptor = Acceptor(made.collaborators)
-        all_routers = [orchestrate_router(made.collaborators, made.acceptor), *routers(made.collaborators)]
-        port = await stack.enter_async_context(served(all_routers, settings=made.settings, metrics=metrics))
+        routers = rest(made.collaborators, made.acceptor, registry)
+        port = await stack.enter_async_context(served(routers, settings=made.settings, metrics=metrics))
         made.client = await stack.enter_async_context(
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20)
         )

@@ -41,7 +41,7 @@ async def test_it_is_accepted(records_url: str) -> None:
         asked = await gateway.get(f"/api/v1/requests/{told['id']}")
         assert (asked.json()["state"], asked.json()["uid"]) == ("Created", made["metadata"]["uid"])
         gateway.people.add("bob")
-        assert (await gateway.get(f"/api/v1/requests/{told['id']}", token="bob")).status_code == 404
+        assert (await gateway.get(f"/api/v1/requests/{told['id']}", who="bob")).status_code == 404
 
 
 async def test_an_inline_workflow_is_passed_on(records_url: str) -> None:
@@ -69,7 +69,7 @@ async def test_the_same_key_is_the_same_request(records_url: str) -> None:
         # The key is its user's, in a namespace.
         gateway.people.add("bob", CREATE)
         gateway.people.add("alice", CREATE, ("create", "executions", "other"))
-        assert (await gateway.post(PATH, {**BODY, "inputs": {}}, Idempotency_Key="k", token="bob")).status_code == 202
+        assert (await gateway.post(PATH, {**BODY, "inputs": {}}, Idempotency_Key="k", who="bob")).status_code == 202
         assert (await gateway.post(PATH, {**BODY, "namespace": "other"}, Idempotency_Key="k")).status_code == 202
         assert len(gateway.cluster.executions()) == 3
 
@@ -190,7 +190,7 @@ async def test_with_the_api_server_away(records_url: str) -> None:
         gateway.people.add("bob", CREATE)
         await gateway.post(PATH, BODY)
         gateway.cluster.stopped = gateway.people.cluster_away = True
-        unseen = await gateway.post(PATH, BODY, token="bob")
+        unseen = await gateway.post(PATH, BODY, who="bob")
         assert (unseen.status_code, len(await gateway.rows())) == (503, 1)
 
         first = await gateway.post(PATH, BODY, Idempotency_Key="k")

@@ -1,0 +1,1 @@
+"""The routes over what is there: executions, approvals, workflows, agents."""

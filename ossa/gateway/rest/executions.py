@@ -1,0 +1,220 @@
+"""Executions: lists, one, its tasks. What is recorded answers lists; the cluster answers what is now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AwareDatetime
+
+from ossa.api.base import DNS_SUBDOMAIN, JSONObject
+from ossa.api.execution import ExecutionPhase
+from ossa.api.gateway import (
+    DEFAULT_LIMIT,
+    EXECUTION,
+    EXECUTIONS,
+    NAMESPACE_EXECUTIONS,
+    TASKS,
+    ExecutionSummary,
+    ExecutionView,
+    Page,
+    TaskView,
+)
+from ossa.gateway.answers import JSON
+from ossa.gateway.context import Collaborators, call_of
+from ossa.gateway.guard import signed_in
+from ossa.gateway.identity import Access
+from ossa.gateway.parameters import Cursor, Limit, Name, Namespace
+from ossa.gateway.problems import Problem
+from ossa.gateway.rest.views import (
+    execution_summary,
+    execution_view,
+    recorded_summary,
+    recorded_task,
+    recorded_view,
+    tasks_of,
+)
+from ossa.kube.errors import ApiError, NotFound
+from ossa.kube.paths import ossa
+from ossa.store.records import queries
+from ossa.store.records.errors import RecordsUnavailable
+from ossa.store.records.pages import BadCursor
+from ossa.store.records.queries import ExecutionFilter
+
+# How cursors begin that go on with a list of the cluster.
+_OF_CLUSTER = "cluster."
+Phase = Annotated[ExecutionPhase | None, Query(description="Those in this phase.")]
+WorkflowName = Annotated[
+    str | None, Query(pattern=DNS_SUBDOMAIN, max_length=253, description="Those of this Workflow.")
+]
+Author = Annotated[str | None, Query(max_length=512, description="Those that this user asked for.")]
+Since = Annotated[AwareDatetime | None, Query(description="Those created then or later.")]
+Until = Annotated[AwareDatetime | None, Query(description="Those created before.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """What a list is asked for."""
+
+    namespace: str | None
+    phase: str | None
+    workflow: str | None
+    author: str | None
+    since: datetime | None
+    until: datetime | None
+
+    def matches(self, item: ExecutionSummary) -> bool:
+        """As the records' own query would have it."""
+        return (
+            self.phase in (None, item.phase)
+            and self.workflow in (None, item.workflow)
+            and self.author in (None, item.author)
+            and (self.since is None or item.created_at >= self.since)
+            and (self.until is None or item.created_at < self.until)
+        )
+
+
+def router(c: Collaborators) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(route_class=signed_in(c), tags=["executions"])
+
+    async def listed(request: Request, which: Which, limit: int, cursor: str | None) -> Response:
+        await call_of(request).require_to_read(c.authorizer, Access("list", "executions", which.namespace or ""))
+        page = await list_executions(c, which, limit, cursor)
+        return JSON(page.to_json())
+
+    @routes.get(EXECUTIONS, response_model=Page[ExecutionSummary], summary="Executions of all namespaces")
+    async def list_all(  # noqa: PLR0913, PLR0917 - query parameters
+        request: Request,
+        phase: Phase = None,
+        workflow: WorkflowName = None,
+        author: Author = None,
+        since: Since = None,
+        until: Until = None,
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+    ) -> Response:
+        """For who may list executions in the whole cluster."""
+        which = Which(namespace=None, phase=phase, workflow=workflow, author=author, since=since, until=until)
+        return await listed(request, which, limit, cursor)
+
+    @routes.get(NAMESPACE_EXECUTIONS, response_model=Page[ExecutionSummary], summary="Executions of a namespace")
+    async def list_some(  # noqa: PLR0913, PLR0917 - likewise
+        request: Request,
+        namespace: Namespace,
+        phase: Phase = None,
+        workflow: WorkflowName = None,
+        author: Author = None,
+        since: Since = None,
+        until: Until = None,
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+    ) -> Response:
+        """The newest first, those too that are gone from the cluster."""
+        which = Which(namespace=namespace, phase=phase, workflow=workflow, author=author, since=since, until=until)
+        return await listed(request, which, limit, cursor)
+
+    @routes.get(EXECUTION, response_model=ExecutionView, summary="One Execution")
+    async def get(request: Request, namespace: Namespace, name: Name) -> Response:
+        """As it is now; where it is gone from the cluster, as it was recorded last."""
+        await call_of(request).require_to_read(c.authorizer, Access("get", "executions", namespace, name))
+        item = await live(c, namespace, name)
+        if item is not None:
+            return JSON(execution_view(item).to_json())
+        return JSON(recorded_view(await recorded(c, namespace, name)).to_json())
+
+    @routes.get(TASKS, response_model=Page[TaskView], summary="Tasks of an Execution")
+    async def tasks(
+        request: Request, namespace: Namespace, name: Name, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    ) -> Response:
+        """Where each stands; with a cursor, or where it is gone from the cluster, each attempt that was recorded."""
+        await call_of(request).require_to_read(c.authorizer, Access("get", "executions", namespace, name))
+        item = await live(c, namespace, name) if cursor is None else None
+        if item is not None:
+            return JSON(Page[TaskView](items=tasks_of(item)).to_json())
+        row = await recorded(c, namespace, name)
+        async with c.records.connection() as connection:
+            page = await queries.list_tasks(connection, row, limit=limit, cursor=cursor)
+        return JSON(Page[TaskView](items=[recorded_task(held) for held in page.items], next=page.cursor).to_json())
+
+    return routes
+
+
+async def live(c: Collaborators, namespace: str, name: str) -> JSONObject | None:
+    """The Execution; None where it is not there, or the API server is away."""
+    try:
+        return await c.api.get(ossa("executions", namespace, name))
+    except NotFound:
+        return None
+    except ApiError as error:
+        if not error.transient:
+            raise
+        return None
+
+
+async def recorded(c: Collaborators, namespace: str, name: str) -> queries.ExecutionDetail:
+    """What was recorded last under this name. Raises Problem 404."""
+    try:
+        async with c.records.connection() as connection:
+            row = await queries.get_execution(connection, namespace, name)
+    except RecordsUnavailable as error:
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"the cluster has no Execution {name!r} in namespace {namespace!r} just now, and the records (PostgreSQL) "
+            "cannot be asked; try again in a few seconds",
+            headers={"Retry-After": "2"},
+        ) from error
+    if row is None:
+        raise missing(namespace, name)
+    return row
+
+
+def missing(namespace: str, name: str) -> Problem:
+    """404."""
+    return Problem(
+        HTTPStatus.NOT_FOUND,
+        f"there is no Execution {name!r} in namespace {namespace!r}; list them with "
+        f"GET {NAMESPACE_EXECUTIONS.format(namespace=namespace)}",
+    )
+
+
+async def list_executions(c: Collaborators, which: Which, limit: int, cursor: str | None) -> Page[ExecutionSummary]:
+    """From the records; from the cluster where those are away, or the list was begun there."""
+    if cursor is not None and cursor.startswith(_OF_CLUSTER):
+        return await _from_cluster(c, which, limit, cursor.removeprefix(_OF_CLUSTER))
+    try:
+        async with c.records.connection() as connection:
+            page = await queries.list_executions(
+                connection,
+                ExecutionFilter(
+                    namespace=which.namespace,
+                    phase=which.phase,
+                    workflow=which.workflow,
+                    author=which.author,
+                    since=which.since,
+                    until=which.until,
+                ),
+                limit=limit,
+                cursor=cursor,
+            )
+    except BadCursor as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), more={"field": "cursor"}) from error
+    except RecordsUnavailable:
+        if cursor is not None:
+            raise
+        return await _from_cluster(c, which, limit, "")
+    return Page[ExecutionSummary](items=[recorded_summary(row) for row in page.items], next=page.cursor)
+
+
+async def _from_cluster(c: Collaborators, which: Which, limit: int, token: str) -> Page[ExecutionSummary]:
+    """What is there now, by name; a page may have fewer than asked for, and go on."""
+    params = {"limit": str(limit), **({"continue": token} if token else {})}
+    found = await c.api.get(ossa("executions", which.namespace), params)
+    items = [execution_summary(item) for item in found.get("items") or ()]
+    more = found["metadata"].get("continue")
+    return Page[ExecutionSummary](
+        items=[item for item in items if which.matches(item)], next=_OF_CLUSTER + more if more else None
+    )

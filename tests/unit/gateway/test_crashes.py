@@ -1,0 +1,218 @@
+"""The gateway dies at any line of a request: there is exactly one Execution afterwards, or none that was promised."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ossa.api.gateway import Accepted
+from ossa.gateway.context import Call, Collaborators
+from ossa.gateway.orchestrate.accepting import Acceptor
+from ossa.gateway.orchestrate.carrier import Carrier
+from ossa.gateway.problems import Problem
+from tests.unit.controllers.apiserver import failure
+from tests.unit.gateway.lab import Lab, lab
+
+SPEC = {"workflow": "pipeline"}
+
+
+class Fuse:
+    """Lets so many steps through, and then nothing: whoever comes there waits for ever, as a process that is dead."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+        self.blown = asyncio.Event()
+
+    async def step(self) -> None:
+        """Before and after each thing that has an effect outside of the process."""
+        if self.left == 0:
+            self.blown.set()
+            await asyncio.Event().wait()
+        self.left -= 1
+
+
+class Fused:
+    """Something whose coroutines go by a fuse, before their effect and after it."""
+
+    def __init__(self, target: Any, fuse: Fuse, names: tuple[str, ...]) -> None:
+        self._target, self._fuse, self._names = target, fuse, names
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._target, name)
+        if name not in self._names:
+            return found
+
+        async def fused(*arguments: Any, **more: Any) -> Any:
+            await self._fuse.step()
+            result = await found(*arguments, **more)
+            await self._fuse.step()
+            return result
+
+        return fused
+
+
+class FusedRecords:
+    """Records whose connections go by a fuse."""
+
+    def __init__(self, lab_: Lab, fuse: Fuse) -> None:
+        self._records, self._fuse = lab_.records, fuse
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        async with self._records.connection() as held:
+            yield Fused(held, self._fuse, ("execute", "fetch", "fetchrow", "fetchval"))
+
+
+def fused(gateway: Lab, fuse: Fuse) -> Collaborators:
+    """The collaborators of a process that dies where the fuse blows."""
+    return replace(
+        gateway.collaborators,
+        api=Fused(gateway.api, fuse, ("post", "get")),  # type: ignore[arg-type] # it has what is asked of it
+        records=FusedRecords(gateway, fuse),
+        trail=Fused(gateway.book, fuse, ("record",)),
+        authorizer=Fused(gateway.people, fuse, ("require",)),
+    )
+
+
+def call(gateway: Lab, number: int) -> Call:
+    id_ = f"0194f000-0000-7000-8000-{number:012x}"
+    return Call(id=id_, identity=gateway.people.tokens["alice"], address="", traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
+
+
+async def until_dead(fuse: Fuse, work: Awaitable[Any]) -> Any:
+    """What it gave; None where the process died before."""
+    task, dead = asyncio.ensure_future(work), asyncio.create_task(fuse.blown.wait())
+    await asyncio.wait({task, dead}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        dead.cancel()
+        return task.result()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return None
+
+
+async def kill_all(but: set[asyncio.Task[Any]]) -> None:
+    """Ends what a dead process has left in this event loop."""
+    left = asyncio.all_tasks() - but
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+async def crash_everywhere(gateway: Lab, run: Callable[[Collaborators, int], Awaitable[Any]]) -> int:
+    """Runs it again and again, dying one step later each time, until it comes through; how many times it died."""
+    for steps in itertools.count():
+        before = asyncio.all_tasks()
+        fuse = Fuse(steps)
+        answer = await until_dead(fuse, run(fused(gateway, fuse), steps))
+        if answer is not None:
+            await asyncio.sleep(0.1)  # what is written after the answer
+            if not fuse.blown.is_set():
+                return steps
+        await kill_all(before)
+        await gateway.carried_out()
+    raise AssertionError("it never comes through")
+
+
+def made(gateway: Lab) -> int:
+    return len(gateway.cluster.executions())
+
+
+async def accept(c: Collaborators, asking: Call, key: str | None) -> Accepted:
+    acceptor = Acceptor(c)
+    answer = await acceptor.accept(asking, "lab", SPEC, key=key)
+    await acceptor.drained()
+    return answer
+
+
+async def test_with_a_key_the_client_asks_again(records_url: str) -> None:
+    """Whatever the first one came to, the second answer is about the only Execution."""
+    async with lab(records_url) as gateway:
+        asked = itertools.count()
+
+        async def run(c: Collaborators, number: int) -> Accepted:
+            return await accept(c, call(gateway, next(asked)), f"key-{number}")
+
+        died = await crash_everywhere(gateway, run)
+        assert died >= 6
+        for number in range(died):
+            answer = await accept(gateway.collaborators, call(gateway, next(asked)), f"key-{number}")
+            assert answer.state == "Created"
+        assert made(gateway) == died + 1
+        await gateway.acceptor.drained()
+        assert {row["state"] for row in await gateway.rows()} == {"done"}
+
+
+async def test_without_a_key_what_was_written_down_is_carried_out_once(records_url: str) -> None:
+    async with lab(records_url) as gateway:
+        died = await crash_everywhere(gateway, lambda c, number: accept(c, call(gateway, number), None))
+        rows = await gateway.rows()
+        # Before the row is committed nothing has happened, and nobody was answered; afterwards all goes on.
+        assert 0 < len(rows) <= died + 1
+        assert made(gateway) == len(rows)
+        assert {row["state"] for row in rows} == {"done"}
+
+
+async def test_a_request_that_is_refused(records_url: str) -> None:
+    """Who was told of the refusal finds no Execution later; who was not may."""
+    async with lab(records_url) as gateway:
+        refused = True
+        gateway.cluster.admit = lambda _: failure(403, "Forbidden", "not now") if refused else None
+        told: list[int] = []
+
+        async def run(c: Collaborators, number: int) -> int:
+            nonlocal refused
+            refused = True
+            try:
+                await accept(c, call(gateway, number), None)
+            except Problem as problem:
+                told.append(number)
+                return int(problem.status)
+            finally:
+                refused = False
+            raise AssertionError("it was not refused")
+
+        died = await crash_everywhere(gateway, run)
+        assert told == [died]
+        names = {item["metadata"]["annotations"]["ossa.dev/request-id"] for item in gateway.cluster.executions()}
+        assert not {call(gateway, number).id for number in told} & names
+        assert {row["state"] for row in await gateway.rows()} <= {"done", "refused"}
+
+
+async def test_a_carrier_dies(records_url: str) -> None:
+    async with lab(records_url) as gateway:
+        gateway.people.seen.add(("ossa:alice", "create", "executions", "lab"))
+
+        async def run(c: Collaborators, number: int) -> bool:
+            gateway.people.cluster_away = True
+            await accept(gateway.collaborators, call(gateway, number), None)
+            gateway.people.cluster_away = False
+            await Carrier(c).turn()
+            return True
+
+        died = await crash_everywhere(gateway, run)
+        assert died >= 8
+        rows = await gateway.rows()
+        assert made(gateway) == len(rows) == died + 1
+        assert {row["state"] for row in rows} == {"done"}
+
+
+@pytest.mark.parametrize("key", ["k", None])
+async def test_many_at_once_and_carriers_beside_them(records_url: str, key: str | None) -> None:
+    """Handlers and carriers of three replicas carry out the same rows at the same time."""
+    async with lab(records_url) as gateway:
+        acceptors = [Acceptor(gateway.collaborators) for _ in range(3)]
+        asking = [acceptor.accept(call(gateway, n), "lab", SPEC, key=key) for n, acceptor in enumerate(acceptors * 10)]
+        carrying = [gateway.carried_out() for _ in range(5)]
+        answers = [answer for answer in await asyncio.gather(*asking, *carrying) if answer is not None]
+        for acceptor in acceptors:
+            await acceptor.drained()
+        assert {answer.state for answer in answers} == {"Created"}
+        assert made(gateway) == (1 if key else 30)
+        assert {row["state"] for row in await gateway.rows()} == {"done"}
