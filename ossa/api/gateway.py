@@ -46,13 +46,15 @@ DEFAULT_LIMIT, MAX_LIMIT = 50, 500
 
 Action = Literal["pause", "resume", "cancel", "retry", "rerun"]
 RequestState = Literal["Accepted", "Created", "Refused"]
+# An RFC 1123 label.
+Namespace = TaskName
 T = TypeVar("T")
 
 
 class OrchestrateRequest(Model):
     """Run a workflow: one that is there, by its name, or an inline one."""
 
-    namespace: ObjectName = Field(default="default", max_length=63, description="Where it is run.")
+    namespace: Namespace = Field(default="default", description="Where it is run.")
     workflow: ObjectName | None = Field(default=None, description="Name of a Workflow in the namespace.")
     workflow_spec: WorkflowSpec | None = Field(default=None, description="A workflow of its own, instead of a name.")
     inputs: JSONObject = Field(default_factory=dict, description="Inputs; the workflow's schema says which.")

@@ -1,0 +1,196 @@
+"""POST /orchestrate with all checks against what the API server itself takes, and reads against a bare route.
+
+Runs against the cluster of the current kubeconfig with a gateway of its own. Rounds of each load and of its ceiling
+follow one another, so that what else the machine does meets both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from ossa.api.contract import API_VERSION
+from ossa.api.gateway import NAMESPACE_AGENTS
+from ossa.kube import paths
+from ossa.kube.client import ApiClient, ApiError, NotFound
+from ossa.kube.config import load_config
+from tests.bench.gateway.running import Gateway, bare_route, gateway
+
+ORCHESTRATE = "/api/v1/orchestrate"
+CLIENTS, ROUND_SECONDS, ROUNDS = 16, 4.0, 3
+HALF_SECONDS = 15.0
+# The limits of a user and an address are for people; one client stands for many here.
+UNLIMITED = {f"OSSA_GATEWAY_{name}_{kind}": "1000000" for name in ("USER", "ADDRESS") for kind in ("RATE", "BURST")}
+Send = Callable[[int], Awaitable[None]]
+
+
+@dataclass
+class Load:
+    """Seconds of each request that was answered well."""
+
+    seconds: list[float] = field(default_factory=list)
+    took: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return len(self.seconds) / self.took
+
+    def quantile(self, share: float) -> float:
+        """Milliseconds within which this share was answered."""
+        held = sorted(self.seconds)
+        return 1000 * held[min(len(held) - 1, int(share * len(held)))]
+
+
+async def flat_out(send: Send, *, seconds: float = ROUND_SECONDS, first: int = 0) -> Load:
+    """As fast as so many clients can, each waiting for its answer."""
+    load, began = Load(), time.perf_counter()
+    number = first
+
+    async def client() -> None:
+        nonlocal number
+        while time.perf_counter() - began < seconds:
+            number += 1
+            sent = time.perf_counter()
+            await send(number)
+            load.seconds.append(time.perf_counter() - sent)
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    load.took = time.perf_counter() - began
+    return load
+
+
+async def paced(send: Send, *, rate: float, seconds: float, first: int = 0) -> Load:
+    """At a rate, whether answers come or not; a request's time begins when it was due."""
+    load, began = Load(), time.perf_counter()
+
+    async def one(number: int) -> None:
+        due = began + number / rate
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        await send(first + number)
+        load.seconds.append(time.perf_counter() - due)
+
+    await asyncio.gather(*(one(number) for number in range(int(rate * seconds))))
+    load.took = time.perf_counter() - began
+    return load
+
+
+def spec() -> dict[str, object]:
+    """Of every Execution, with or without the gateway."""
+    return {"workflow": "bench", "inputs": {"dataset": "wine", "limit": 100, "tags": ["a", "b", "c"]}}
+
+
+@asynccontextmanager
+async def namespace(api: ApiClient) -> AsyncIterator[str]:
+    """A namespace in which the first user may do everything; gone afterwards."""
+    name = "ossa-bench-gateway"
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "bench"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ossa:admin"}],
+    }
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    with suppress(ApiError):
+        await api.post(paths.core("namespaces"), body)
+    with suppress(ApiError):
+        await api.post(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{name}/rolebindings", binding)
+    try:
+        yield name
+    finally:
+        await _emptied(api, name)
+        with suppress(NotFound):
+            await api.delete(paths.core("namespaces", name=name))
+
+
+async def _emptied(api: ApiClient, name: str) -> None:
+    while (await api.get(paths.ossa("executions", name), {"limit": "1"}))["items"]:
+        # A collection takes longer than one request may.
+        with suppress(ApiError):
+            await api.delete(paths.ossa("executions", name))
+
+
+def direct(api: ApiClient, where: str) -> Send:
+    """Creates without a gateway, by the client that the gateway uses."""
+
+    async def send(number: int) -> None:
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "Execution",
+            "metadata": {"name": f"direct-{number}"},
+            "spec": spec(),
+        }
+        await api.post(paths.ossa("executions", where), body)
+
+    return send
+
+
+def orchestrated(session: aiohttp.ClientSession, held: Gateway, where: str) -> Send:
+    """The same through the gateway, each with a key of its own."""
+    body = json.dumps({**spec(), "namespace": where}).encode()
+
+    async def send(number: int) -> None:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": f"key-{number}"}
+        async with session.post(held.url + ORCHESTRATE, data=body, headers=headers) as answer:
+            text = await answer.text()
+            if answer.status != 202:
+                raise ApiError(answer.status, "Bench", text)
+
+    return send
+
+
+def getting(session: aiohttp.ClientSession, url: str) -> Send:
+    """A read."""
+
+    async def send(_: int) -> None:
+        async with session.get(url) as answer:
+            await answer.read()
+            if answer.status != 200:
+                raise ApiError(answer.status, "Bench", await answer.text())
+
+    return send
+
+
+async def rounds(of: Send, ceiling: Send, *, first: int) -> tuple[float, float]:
+    """Median rates of both, by turns."""
+    loads: tuple[list[float], list[float]] = ([], [])
+    for number in range(ROUNDS):
+        for send, into in zip((ceiling, of), loads, strict=True):
+            into.append((await flat_out(send, first=first + 1_000_000 * number)).rate)
+    return statistics.median(loads[1]), statistics.median(loads[0])
+
+
+async def run() -> dict[str, dict[str, float]]:
+    """The figures by scenario."""
+    async with ApiClient(load_config()) as api, namespace(api) as where, gateway(**UNLIMITED) as held:
+        authorization = {"Authorization": f"Bearer {held.token}"}
+        async with aiohttp.ClientSession(headers=authorization) as session, bare_route() as bare:
+            creating, creates = direct(api, where), orchestrated(session, held, where)
+            for warm in (creating, creates):
+                await flat_out(warm, seconds=1.0, first=900_000_000)
+            rate, ceiling = await rounds(creates, creating, first=0)
+            half = await paced(creates, rate=rate / 2, seconds=HALF_SECONDS, first=800_000_000)
+            reads = getting(session, held.url + NAMESPACE_AGENTS.format(namespace=where))
+            read, bare_rate = await rounds(reads, getting(session, bare), first=0)
+    return {
+        "gateway-orchestrate": {
+            "requests_per_s": rate,
+            "ceiling_per_s": ceiling,
+            "ceiling_ratio": rate / ceiling,
+            "half_load_p50_ms": half.quantile(0.5),
+            "half_load_p99_ms": half.quantile(0.99),
+        },
+        "gateway-read": {"requests_per_s": read, "bare_per_s": bare_rate, "ceiling_ratio": read / bare_rate},
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(run()), indent=1))
