@@ -22,7 +22,7 @@ class Breaker:
     """Runs calls with a `timeout`; after one that failed none is tried for `pause`. Both in seconds."""
 
     def __init__(
-        self, name: str, *, timeout: float = 0.25, pause: float = 1.0, clock: Callable[[], float] = time.monotonic
+        self, name: str, *, timeout: float = 0.5, pause: float = 1.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._name = name
         self._timeout, self._pause, self._clock = timeout, pause, clock

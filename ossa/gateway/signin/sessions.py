@@ -21,14 +21,19 @@ from ossa.gateway.signin.secret import Secret
 from ossa.gateway.signin.tokens import Tokens, refused
 from ossa.store.records.accounts import Accounts, EndedBy, Method, NewSession, Session, User
 
-# Seconds that Redis says of a session that it lives, before PostgreSQL is asked again. An end is written over it at
-# once; where that write fails, this bounds how long another replica may not know.
+# Seconds that what Redis says of a live session counts, before PostgreSQL is asked again. An end is written over it at
+# once; where that write fails, this bounds how long another replica may not know. With PostgreSQL away it counts for as
+# long as an access token does: without PostgreSQL no session is ended.
 LIVE_TTL = 30
 # Seconds that a replica does not ask Redis again.
 LOCAL_TTL = 1.0
 # A refresh token that was used gives the same successor again for so long: an answer was lost, or there are two tabs.
 GRACE = timedelta(seconds=10)
 _LIVE, _ENDED = "live", "ended"
+# What was read in PostgreSQL, unless an end was written meanwhile: ends are for ever.
+_TELL = f"""
+if redis.call('GET', KEYS[1]) ~= '{_ENDED}' then redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) end
+"""
 _REMEMBERED = 20_000
 _Result = TypeVar("_Result")
 _log = logging.getLogger("ossa.gateway.signin")
@@ -72,6 +77,7 @@ class Sessions:
     ) -> None:
         self._accounts, self._redis, self._tokens, self._secret = accounts, redis, tokens, secret
         self._lifetime = timedelta(seconds=lifetime)
+        self._tell = redis.register_script(_TELL)
         self._breaker = Breaker("sessions")
         self._local: dict[UUID, float] = {}  # of live ones: until when that is believed
 
@@ -147,16 +153,29 @@ class Sessions:
         await self._tell_ended(ids)
 
     async def _is_live(self, session_id: UUID) -> bool:
-        key = _key(session_id)
-        known = await self._in_redis(lambda: self._redis.get(key))
-        if known is not None:
-            return (known.decode() if isinstance(known, bytes) else known) == _LIVE
-        with records_needed("be recognized"):
-            live = await self._accounts.is_live(session_id)
-        # Never over an end that was written meanwhile.
-        lifetime = LIVE_TTL if live else self._longest
-        await self._in_redis(lambda: self._redis.set(key, _LIVE if live else _ENDED, ex=lifetime, nx=live))
+        said, age = await self._in_redis(lambda: self._ask_redis(session_id)) or ("", 0)
+        if said == _ENDED:
+            return False
+        if said == _LIVE and age < LIVE_TTL:
+            return True
+        try:
+            with records_needed("be recognized"):
+                live = await self._accounts.is_live(session_id)
+        except Problem:
+            if said == _LIVE:
+                return True
+            raise
+        told: list[str | int] = [_LIVE if live else _ENDED, self._longest]
+        await self._in_redis(lambda: self._tell(keys=[_key(session_id)], args=told))
         return live
+
+    async def _ask_redis(self, session_id: UUID) -> tuple[str, int]:
+        """What it says, empty where it knows nothing, and how many seconds ago it was told."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.get(_key(session_id))
+        pipeline.ttl(_key(session_id))
+        said, left = await pipeline.execute()
+        return (said.decode() if isinstance(said, bytes) else said or ""), self._longest - left
 
     async def _tell_ended(self, ids: Iterable[UUID]) -> None:
         """After PostgreSQL has it. Where Redis is away, so is what it said of the session, or it goes by LIVE_TTL."""

@@ -1,12 +1,12 @@
 """Local users and sessions in PostgreSQL.
 
-Every method is one transaction, and raises RecordsUnavailable where the database cannot be asked now.
+Every method is one statement or one transaction, and raises RecordsUnavailable where the database cannot be asked now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -93,14 +93,14 @@ class Accounts:
 
     async def user(self, name: str) -> User | None:
         """By name."""
-        async with self._records.transaction() as db:
+        async with self._records.connection() as db:
             row = await db.fetchrow("SELECT * FROM users WHERE name = $1", name)
         return _user(row) if row else None
 
     async def users(self, *, after: str = "", limit: int = 100) -> list[User]:
         """By name, from the one after `after` on."""
         query = "SELECT * FROM users WHERE name > $1 ORDER BY name LIMIT $2"
-        async with self._records.transaction() as db:
+        async with self._records.connection() as db:
             return [_user(row) for row in await db.fetch(query, after, limit)]
 
     async def add_user(self, name: str, password_hash: str, *, groups: Sequence[str], created_by: str) -> User:
@@ -203,7 +203,7 @@ class Accounts:
 
     async def is_live(self, session_id: UUID) -> bool:
         """Whether it has neither ended nor expired."""
-        async with self._records.transaction() as db:
+        async with self._records.connection() as db:
             query = "SELECT FROM sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > now()"
             return await db.fetchrow(query, session_id) is not None
 
@@ -213,7 +213,7 @@ class Accounts:
             "SELECT FROM sessions WHERE user_name = $1 AND address = $2 AND method = 'password' "
             "AND created_at > now() - interval '30 days' LIMIT 1"
         )
-        async with self._records.transaction() as db:
+        async with self._records.connection() as db:
             return await db.fetchrow(query, user_name, address) is not None
 
     async def sessions_of(self, user_name: str) -> list[Session]:
@@ -222,7 +222,7 @@ class Accounts:
             "SELECT * FROM sessions WHERE user_name = $1 AND ended_at IS NULL AND expires_at > now() "
             "ORDER BY created_at DESC LIMIT 200"
         )
-        async with self._records.transaction() as db:
+        async with self._records.connection() as db:
             return [_session(row) for row in await db.fetch(query, user_name)]
 
     async def refresh(self, used: bytes, successor: bytes, *, grace: timedelta) -> Refresh:
@@ -297,7 +297,7 @@ async def _with_present_groups(db: Connection, session: Session) -> Session | No
         return None
     prefix = session.user_name.removesuffix(row["name"])
     groups = tuple(prefix + group for group in row["groups"])
-    return Session(**{**{name: getattr(session, name) for name in Session.__slots__}, "groups": groups})
+    return replace(session, groups=groups)
 
 
 async def _issue(db: Connection, token_hash: bytes, session_id: UUID) -> None:

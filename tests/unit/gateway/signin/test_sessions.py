@@ -207,9 +207,32 @@ async def test_an_answer_read_before_the_end_is_not_written_over_it(replicas: Re
     other = await replicas()
     pair = await replica.sign_in()
     await replica.sessions.end(pair.session.id, "revoked")
-    key = f"ossa:session:{pair.session.id}"
-    assert not await other.redis.set(key, "live", ex=30, nx=True)
+    await other.sessions._tell(keys=[f"ossa:session:{pair.session.id}"], args=["live", 600])
     assert await refusal(other, pair.access_token) == 401
+
+
+async def test_with_postgresql_away_for_minutes_who_is_signed_in_goes_on(
+    replicas: Replicas, replica: Replica, postgres: Postgres
+) -> None:
+    """As long as the access token is good; what Redis says then is older than it would count for otherwise."""
+    known, unknown = await replica.sign_in(), await replica.sign_in()
+    await identify(replica, known.access_token)
+    await replica.redis.expire(f"ossa:session:{known.session.id}", 60)  # told more than nine minutes ago
+    other = await replicas()
+    await other.ring.load()
+    postgres.stop()
+    assert (await identify(other, known.access_token)).user == "ossa:alice"
+    assert await refusal(other, unknown.access_token) == 503
+
+
+async def test_what_redis_says_is_asked_again_in_postgresql_after_a_while(replicas: Replicas, replica: Replica) -> None:
+    pair = await replica.sign_in()
+    await identify(replica, pair.access_token)
+    await replica.accounts.end(pair.session.id, "revoked")  # Redis was not told
+    other = await replicas()
+    await identify(other, pair.access_token)
+    await replica.redis.expire(f"ossa:session:{pair.session.id}", 599)
+    assert await refusal(await replicas(), pair.access_token) == 401
 
 
 async def test_old_sessions_are_removed_with_their_tokens(replica: Replica) -> None:

@@ -1,0 +1,385 @@
+"""The routes of sign-in over HTTP, everything real but for the API server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from redis.asyncio import Redis as Client
+
+from ossa.gateway.context import Collaborators
+from ossa.gateway.ratelimit import Limit, Limits
+from ossa.gateway.signin.assembly import Security, security
+from ossa.gateway.signin.issuer import Client as IssuerClient
+from ossa.gateway.signin.login import LOGIN_LIMITS
+from ossa.gateway.signin.settings import SignInSettings
+from ossa.store.records.pool import Records
+from tests.unit.gateway.kubernetes import Kubernetes, kubernetes
+from tests.unit.gateway.serving import SETTINGS, Book, served
+from tests.unit.gateway.signin.issuing import CLIENT_ID, CLIENT_SECRET, Issuing, issuing
+from tests.unit.gateway.signin.replicas import NO_LIMITS
+from tests.unit.servers import Postgres, Redis
+
+AUTH = "/api/v1/auth"
+FIRST, THEIRS = "the first password", "a password of theirs"
+MANAGES = {("ossa:admins", verb, "users", "") for verb in ("get", "list", "create", "update", "delete")}
+AGENT = "system:serviceaccount:lab:worker"
+
+
+@dataclass
+class Site:
+    """A gateway with its servers, a client, and its audit trail."""
+
+    client: httpx.AsyncClient
+    book: Book
+    cluster: Kubernetes
+    issuer: Issuing
+    security: Security
+
+    async def login(self, name: str = "admin", password: str = FIRST) -> httpx.Response:
+        return await self.client.post(f"{AUTH}/login", json={"name": name, "password": password})
+
+    async def token(self, name: str = "admin", password: str = FIRST) -> dict[str, str]:
+        """Headers of somebody signed in."""
+        answer = await self.login(name, password)
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    async def until(self, status: int) -> None:
+        """Until a sign-in is answered with the status."""
+        for _ in range(100):
+            answer = await self.login()
+            if answer.status_code == status:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(answer.text)
+
+    async def add(self, name: str, password: str = THEIRS, **more: Any) -> dict[str, str]:
+        body = {"name": name, "password": password, **more}
+        answer = await self.client.post("/api/v1/users", json=body, headers=await self.token())
+        assert answer.status_code == 201, answer.text
+        return await self.token(name, password)
+
+    @property
+    def trail(self) -> list[tuple[str, str, str, str, int]]:
+        """Who, what, about whom, how it ended."""
+        return [(entry.user, entry.verb, entry.name, entry.outcome, entry.status) for entry in self.book.entries]
+
+
+@pytest.fixture
+async def settings(tmp_path: Path) -> SignInSettings:
+    (tmp_path / "key").write_bytes(b"k" * 44)
+    (tmp_path / "password").write_text(FIRST)
+    return SignInSettings(
+        public_url="http://127.0.0.1",
+        key_file=tmp_path / "key",
+        first_password_file=tmp_path / "password",
+        login_limits=NO_LIMITS,
+    )
+
+
+@pytest.fixture
+async def site(settings: SignInSettings, records_url: str, redis_url: str) -> AsyncIterator[Site]:
+    redis, book = Client.from_url(redis_url), Book()
+    async with (
+        Records(records_url, application="test") as records,
+        kubernetes() as (cluster, api),
+        issuing() as issuer,
+        security(
+            replace(settings, issuer=IssuerClient(issuer=issuer.url, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)),
+            records=records,
+            redis=redis,
+            api=api,
+        ) as made,
+    ):
+        cluster.allowed = set(MANAGES)
+        collaborators = Collaborators(
+            settings=SETTINGS,
+            authenticator=made.authenticator,
+            authorizer=made.authorizer,
+            limiter=made.limiter,
+            api=api,
+            records=records,
+            trail=book,
+        )
+        async with (
+            served([made.router(collaborators)]) as port,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+        ):
+            site = Site(client, book, cluster, issuer, made)
+            await site.until(200)
+            book.entries.clear()
+            yield site
+    await redis.aclose()
+
+
+async def test_the_first_user_signs_in_and_is_told_who_they_are(site: Site) -> None:
+    answer = await site.login()
+    body = answer.json()
+    assert (body["token_type"], body["expires_in"], body["user"]) == ("Bearer", 600, "ossa:admin")
+    assert answer.headers["Cache-Control"] == "no-store"
+    me = await site.client.get(f"{AUTH}/whoami", headers={"Authorization": f"Bearer {body['access_token']}"})
+    assert me.json() == {"user": "ossa:admin", "groups": ["ossa:admins"], "kind": "person", "session": body["session"]}
+    assert site.trail == [("ossa:admin", "sign-in", "admin", "allowed", 200)]
+    assert site.book.entries[0].address == "127.0.0.1"
+
+
+async def test_a_wrong_password_is_a_problem_and_in_the_trail_without_it(site: Site) -> None:
+    answer = await site.login(password="a wrong password")
+    assert answer.status_code == 401
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert site.trail == [("", "sign-in", "admin", "denied", 401)]
+    assert "a wrong password" not in repr(site.book.entries)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[" * 100_000,
+        b"[]",
+        b"null",
+        b'{"name": "a"}',
+        b'{"name": "a", "password": 7}',
+        b'{"name": "a", "password": ""}',
+        b'{"name": "a\\u0000", "password": "x"}',
+        b'{"name": "a", "password": "x", "role": "admin"}',
+        b'{"name": "' + b"a" * 200 + b'", "password": "x"}',
+        b'{"name": "a", "password": "' + b"x" * 300 + b'"}',
+        b'{"name": "\xff", "password": "x"}',
+    ],
+)
+async def test_what_is_no_sign_in_is_a_problem_that_repeats_no_password(site: Site, body: bytes) -> None:
+    answer = await site.client.post(f"{AUTH}/login", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert "xxx" not in answer.text
+
+
+async def test_a_password_with_a_nul_and_one_of_other_languages_are_passwords(site: Site) -> None:
+    for password in ("wrong\0password", "пароль-пароль-пароль", "🔑" * 20):
+        assert (await site.login(password=password)).status_code == 401
+    headers = await site.add("olga", "пароль-пароль-пароль")
+    assert (await site.client.get(f"{AUTH}/whoami", headers=headers)).status_code == 200
+
+
+async def test_refresh_logout_and_what_they_leave_behind(site: Site) -> None:
+    first = (await site.login()).json()
+    answer = await site.client.post(f"{AUTH}/refresh", json={"refresh_token": first["refresh_token"]})
+    second = answer.json()
+    assert second["session"] == first["session"]
+    headers = {"Authorization": f"Bearer {second['access_token']}"}
+    assert (await site.client.post(f"{AUTH}/logout", headers=headers)).status_code == 204
+    assert (await site.client.get(f"{AUTH}/whoami", headers=headers)).status_code == 401
+    again = await site.client.post(f"{AUTH}/refresh", json={"refresh_token": second["refresh_token"]})
+    assert again.status_code == 401
+    assert [entry[1:] for entry in site.trail] == [
+        ("sign-in", "admin", "allowed", 200),
+        ("sign_out", "", "allowed", 204),
+        ("who_am_i", "", "denied", 401),
+        ("refresh", "", "denied", 401),
+    ]
+
+
+async def test_a_stolen_refresh_token_is_in_the_trail_with_its_session(site: Site) -> None:
+    first = (await site.login()).json()
+    second = (await site.client.post(f"{AUTH}/refresh", json={"refresh_token": first["refresh_token"]})).json()
+    await site.client.post(f"{AUTH}/refresh", json={"refresh_token": second["refresh_token"]})
+    stolen = await site.client.post(f"{AUTH}/refresh", json={"refresh_token": first["refresh_token"]})
+    assert (stolen.status_code, "was used before" in stolen.json()["detail"]) == (401, True)
+    assert site.trail[-1] == ("ossa:admin", "refresh", first["session"], "denied", 401)
+
+
+async def test_ones_own_sessions_are_listed_and_ended_one_or_all(site: Site) -> None:
+    one, other, current = [await site.token() for _ in range(3)]
+    listed = (await site.client.get(f"{AUTH}/sessions", headers=current)).json()["items"]
+    assert [session["current"] for session in listed].count(True) == 1
+    assert len(listed) >= 3
+    mine = next(session for session in listed if session["current"])
+    assert (mine["method"], mine["address"]) == ("password", "127.0.0.1")
+    ended = (await site.client.get(f"{AUTH}/whoami", headers=one)).json()["session"]
+    assert (await site.client.delete(f"{AUTH}/sessions/{ended}", headers=current)).status_code == 204
+    assert (await site.client.delete(f"{AUTH}/sessions/{ended}", headers=current)).status_code == 404
+    assert (await site.client.get(f"{AUTH}/whoami", headers=one)).status_code == 401
+    assert (await site.client.delete(f"{AUTH}/sessions/x", headers=current)).status_code == 422
+    assert (await site.client.delete(f"{AUTH}/sessions", headers=current)).json()["ended"] >= 2
+    assert (await site.client.get(f"{AUTH}/whoami", headers=other)).status_code == 401
+
+
+async def test_nobody_ends_the_session_of_another_by_its_id(site: Site) -> None:
+    alice = await site.add("alice")
+    admins = (await site.login()).json()
+    answer = await site.client.delete(f"{AUTH}/sessions/{admins['session']}", headers=alice)
+    assert answer.status_code == 404
+    headers = {"Authorization": f"Bearer {admins['access_token']}"}
+    assert (await site.client.get(f"{AUTH}/whoami", headers=headers)).status_code == 200
+
+
+async def test_users_are_administered_by_those_whom_kubernetes_lets(site: Site) -> None:
+    alice = await site.add("alice", groups=["team"])
+    refused = await site.client.post("/api/v1/users", json={"name": "eve", "password": "p" * 12}, headers=alice)
+    assert (refused.status_code, refused.json()["verb"], refused.json()["resource"]) == (403, "create", "users")
+    assert (await site.client.get("/api/v1/users", headers=alice)).status_code == 403
+    admin = await site.token()
+    listed = (await site.client.get("/api/v1/users", headers=admin)).json()
+    assert [(user["name"], user["groups"]) for user in listed["items"]] == [("admin", ["admins"]), ("alice", ["team"])]
+    assert "password" not in repr(listed)
+    page = (await site.client.get("/api/v1/users?limit=1", headers=admin)).json()
+    assert page["next"] == "admin"
+    twice = await site.client.post("/api/v1/users", json={"name": "alice", "password": "p" * 12}, headers=admin)
+    assert twice.status_code == 409
+    assert (await site.client.get("/api/v1/users/nobody", headers=admin)).status_code == 404
+    assert ("ossa:alice", "create", "eve", "denied", 403) in site.trail
+    assert ("ossa:admin", "create", "alice", "allowed", 201) in site.trail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "system:admin", "password": "p" * 12},
+        {"name": "oidc:u-1", "password": "p" * 12},
+        {"name": "Alice", "password": "p" * 12},
+        {"name": "a\n", "password": "p" * 12},
+        {"name": "../a", "password": "p" * 12},
+        {"name": "alice", "password": "short"},
+        {"name": "alice", "password": "p" * 12, "groups": ["system:masters"]},
+        {"name": "alice", "password": "p" * 12, "disabled": True},
+    ],
+)
+async def test_users_that_cannot_be_are_not_made(site: Site, body: dict[str, Any]) -> None:
+    answer = await site.client.post("/api/v1/users", json=body, headers=await site.token())
+    assert answer.status_code == 422
+    assert "p" * 12 not in answer.text
+
+
+async def test_a_disabled_user_is_out_at_once_and_in_again_when_enabled(site: Site) -> None:
+    alice, admin = await site.add("alice"), await site.token()
+    changed = await site.client.patch("/api/v1/users/alice", json={"disabled": True}, headers=admin)
+    assert changed.json()["disabled"] is True
+    assert (await site.client.get(f"{AUTH}/whoami", headers=alice)).status_code == 401
+    assert (await site.login("alice", THEIRS)).status_code == 401
+    await site.client.patch("/api/v1/users/alice", json={"disabled": False}, headers=admin)
+    await site.token("alice", THEIRS)
+    assert (await site.client.delete("/api/v1/users/alice", headers=admin)).status_code == 204
+    assert (await site.login("alice", THEIRS)).status_code == 401
+
+
+async def test_ones_own_password_is_changed_with_the_old_one(site: Site) -> None:
+    alice = await site.add("alice")
+    wrong = {"old": "not the password", "new": "another password"}
+    assert (await site.client.post(f"{AUTH}/password", json=wrong, headers=alice)).status_code == 401
+    right = {"old": THEIRS, "new": "another password"}
+    assert (await site.client.post(f"{AUTH}/password", json=right, headers=alice)).status_code == 204
+    assert (await site.client.get(f"{AUTH}/whoami", headers=alice)).status_code == 401
+    await site.token("alice", "another password")
+
+
+async def test_an_agent_is_known_by_its_own_token_and_has_no_session(site: Site) -> None:
+    site.cluster.tokens["not-ours"] = {}
+    token = _unsigned()
+    site.cluster.tokens[token] = {
+        "authenticated": True,
+        "audiences": ["ossa-gateway"],
+        "user": {"username": AGENT, "groups": ["system:serviceaccounts"]},
+    }
+    headers = {"Authorization": f"Bearer {token}"}
+    me = (await site.client.get(f"{AUTH}/whoami", headers=headers)).json()
+    assert (me["user"], me["kind"], me["session"]) == (AGENT, "agent", None)
+    assert (await site.client.post(f"{AUTH}/logout", headers=headers)).status_code == 403
+
+
+def _unsigned() -> str:
+    """As the API server's look from outside."""
+    return "eyJhbGciOiJSUzI1NiIsImtpZCI6ImEifQ.eyJzdWIiOiJ4In0.c2ln"
+
+
+async def test_a_browser_signs_in_at_the_issuer(site: Site) -> None:
+    begun = await site.client.get(f"{AUTH}/oidc/login")
+    assert begun.status_code == 302
+    cookie = begun.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    back = await site.client.get(begun.headers["Location"])
+    target = urlsplit(back.headers["Location"])
+    answer = await site.client.get(f"{target.path}?{target.query}")
+    assert answer.json()["user"] == "ossa:oidc:u-1"
+    assert "Max-Age=0" in answer.headers["Set-Cookie"]
+    assert site.trail == [("ossa:oidc:u-1", "sign-in", "ossa:oidc:u-1", "allowed", 200)]
+    headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    assert (await site.client.get(f"{AUTH}/whoami", headers=headers)).json()["groups"] == ["ossa:oidc:devs"]
+    site.client.cookies.clear()
+    refused = await site.client.get(f"{target.path}?{target.query}")
+    assert refused.status_code == 400
+    # An administrator ends what the issuer has begun.
+    admin = await site.token()
+    ended = await site.client.delete("/api/v1/users/ossa:oidc:u-1/sessions", headers=admin)
+    assert ended.json() == {"ended": 1}
+    assert (await site.client.get(f"{AUTH}/whoami", headers=headers)).status_code == 401
+
+
+async def test_an_issuer_that_says_no_is_repeated_as_text(site: Site) -> None:
+    answer = await site.client.get(f"{AUTH}/oidc/callback?state=x&error=<script>alert(1)</script>")
+    assert answer.status_code == 401
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_the_published_keys_are_for_everybody(site: Site) -> None:
+    [key] = (await site.client.get(f"{AUTH}/jwks")).json()["keys"]
+    assert (key["kty"], key["crv"], key["alg"], "d" in key) == ("OKP", "Ed25519", "EdDSA", False)
+
+
+async def test_with_postgresql_away_sign_in_says_so_and_who_is_signed_in_goes_on(
+    site: Site, postgres: Postgres
+) -> None:
+    headers = await site.token()
+    assert (await site.client.get(f"{AUTH}/whoami", headers=headers)).status_code == 200
+    postgres.stop()
+    answer = await site.login()
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert (await site.client.get(f"{AUTH}/whoami", headers=headers)).status_code == 200
+    refresh = await site.client.post(f"{AUTH}/refresh", json={"refresh_token": "x"})
+    assert refresh.status_code == 503
+    postgres.start()
+    await site.until(200)
+
+
+async def test_with_redis_away_everything_goes_on(site: Site, redis: Redis) -> None:
+    redis.stop()
+    headers = await site.token()
+    assert (await site.client.get(f"{AUTH}/whoami", headers=headers)).status_code == 200
+    assert (await site.client.post(f"{AUTH}/logout", headers=headers)).status_code == 204
+    assert (await site.client.get(f"{AUTH}/whoami", headers=headers)).status_code == 401
+
+
+class TestLimited:
+    """With the limits of an installation."""
+
+    @pytest.fixture
+    async def settings(self, settings: SignInSettings) -> SignInSettings:
+        limits = Limits(user=Limit(0.01, 5), address=Limit(1000, 1000))
+        return replace(settings, limits=limits, login_limits=replace(LOGIN_LIMITS, known=Limit(0.01, 10)))
+
+    async def test_a_flood_is_held_up_and_does_not_fill_the_trail(self, site: Site) -> None:
+        answers = await asyncio.gather(*(site.login(f"user{number}", "wrong") for number in range(60)))
+        statuses = [answer.status_code for answer in answers]
+        assert 15 <= statuses.count(401) <= 21
+        assert statuses.count(401) + statuses.count(429) == 60
+        late = next(answer for answer in answers if answer.status_code == 429)
+        assert int(late.headers["Retry-After"]) >= 1
+        outcomes = [entry[4] for entry in site.trail]
+        assert outcomes.count(401) == statuses.count(401)
+        assert outcomes.count(429) == 1
+
+    async def test_a_user_has_so_many_requests(self, site: Site) -> None:
+        headers = await site.token()
+        answers = [(await site.client.get(f"{AUTH}/whoami", headers=headers)).status_code for _ in range(8)]
+        assert answers == [200] * 5 + [429] * 3
