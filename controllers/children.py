@@ -17,6 +17,7 @@ from ossa.api.contract import (
     ANNOTATION_DEPTH,
     ANNOTATION_IDENTITY,
     ANNOTATION_INPUTS_SEAL,
+    ANNOTATION_TRACEPARENT,
     API_VERSION,
     LABEL_EXECUTION_UID,
     LABEL_TASK,
@@ -83,6 +84,8 @@ def build_child(request: ChildRequest, depth: int, parent: Mapping[str, str], si
         marks[ANNOTATION_AUTHOR] = author
     if ANNOTATION_BREAK_GLASS in parent:
         marks[ANNOTATION_BREAK_GLASS] = parent[ANNOTATION_BREAK_GLASS]
+    if identity.traceparent:
+        marks[ANNOTATION_TRACEPARENT] = identity.traceparent
     if next(find_references(request.inputs), None) is not None:
         sealed = ChildInputs(
             namespace=identity.namespace,

@@ -54,7 +54,7 @@ class PodCreator:
         self._api = api
         self._pods = pods
         self._transfers = transfers
-        self._settings = PodSettings(artifacts_url=settings.artifacts_url, epoch=epoch)
+        self._settings = PodSettings(settings.artifacts_url, epoch, settings.otlp_endpoint)
         self._wanted: dict[str, dict[str, PodRequest]] = defaultdict(dict)
         self._refused: dict[str, dict[str, str]] = defaultdict(dict)
         self._held: dict[str, dict[str, _Held]] = defaultdict(dict)
@@ -194,7 +194,7 @@ class PodCreator:
         return None
 
     def _refuse(self, execution: str, name: str, message: str) -> None:
-        log.warning("pod refused", extra={"execution": execution, "pod": name, "error": message})
+        log.warning("pod refused", extra={"pod": name, "error": message})
         self._held[execution].pop(name, None)
         self._refused[execution][name] = message
         self._wanted[execution].pop(name, None)

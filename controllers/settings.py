@@ -13,6 +13,7 @@ from controllers.admission.authors import BadUsers, users_from
 from ossa.store.records.errors import BadRecordsURL
 from ossa.store.records.pool import check_url
 from ossa.store.signing import KeyUnusable, load_key
+from ossa.tracing import ENV_ENDPOINT
 
 NativePolicies = Literal["Always", "Ignore", "Never"]
 
@@ -42,6 +43,7 @@ class Settings:
     keep_failed_pods: float = 86400.0
     workers: int = 8  # executions reconciled at once
     max_pods: int = 0  # worker pods that may run at once; 0: no limit
+    otlp_endpoint: str = ""  # where workers export their spans by OTLP over HTTP; empty: nowhere
     liveness: str = "http://0.0.0.0:8081/healthz"
     metrics_port: int = 9090
     # PostgreSQL; it may hold a password. Without it Executions are deleted at their time, whether or not recorded.
@@ -74,6 +76,7 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
         native_policies=_native(environment, "OSSA_NATIVE_POLICIES"),
         keep_completed_pods=_seconds(environment, "OSSA_KEEP_COMPLETED_PODS", 600.0),
         keep_failed_pods=_seconds(environment, "OSSA_KEEP_FAILED_PODS", 86400.0),
+        otlp_endpoint=_endpoint(environment, ENV_ENDPOINT),
         liveness=environment.get("OSSA_LIVENESS", "http://0.0.0.0:8081/healthz"),
         max_pods=int(_seconds(environment, "OSSA_MAX_PODS", 0)),
         metrics_port=int(_seconds(environment, "OSSA_METRICS_PORT", 9090)),
@@ -86,6 +89,13 @@ def _required(environment: Mapping[str, str], name: str) -> str:
     if not value:
         raise BadSetting(f"{name} must be set")
     return value
+
+
+def _endpoint(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "")
+    if text and not text.startswith(("http://", "https://")):
+        raise BadSetting(f"{name}: {text!r} is no http:// or https:// URL")
+    return text
 
 
 def _names(environment: Mapping[str, str], name: str) -> frozenset[str]:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
 
 # What every record has; the rest came by `extra=`.
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
+# What the lines of the current task are about.
+_about: ContextVar[Mapping[str, str] | None] = ContextVar("ossa_log_about", default=None)
+
+
+def log_about(fields: Mapping[str, str] | None) -> None:
+    """From here on each line that the current asyncio task logs has these fields, and so have tasks that it starts."""
+    _about.set(fields)
 
 
 class JSONLines(logging.Formatter):
@@ -19,13 +28,14 @@ class JSONLines(logging.Formatter):
         self._extra = extra
 
     def format(self, record: logging.LogRecord) -> str:
-        """time, level, logger, message, what was given as extra, and the traceback where there is one."""
+        """time, level, logger, message, what it is about, what was given as extra, the traceback of an exception."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
             **self._extra,
+            **(_about.get() or {}),
             **{key: value for key, value in record.__dict__.items() if key not in _OWN},
         }
         if record.exc_info:

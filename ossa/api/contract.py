@@ -109,6 +109,12 @@ class TaskIdentity(BaseModel):
     )
     epoch: int = Field(default=0, description="The life of the reconciler that started it: no two share a pod's name.")
 
+    traceparent: str = Field(
+        default="",
+        exclude_if=lambda held: not held,
+        description="W3C Trace Context: the span of the Execution, for those that the task makes.",
+    )
+
     @property
     def key(self) -> str:
         """Delivery is at least once: the same key means the same attempt."""

@@ -246,6 +246,11 @@ class ExecutionStatus(StatusModel):
     revision: str | None = Field(
         default=None, description="The ControllerRevision that it runs, frozen when it started."
     )
+    trace_id: str | None = Field(
+        default=None,
+        max_length=32,
+        description="The trace that its spans belong to, and its lines in logs: 32 hex digits.",
+    )
     attempt: int = Field(default=1, description="Attempt of the execution, counted from 1.")
     retry_at: Timestamp | None = Field(default=None, description="When the next attempt of the execution starts.")
     started_at: Timestamp | None = Field(default=None, description="When it started to run.")

@@ -60,6 +60,7 @@ def decide(snapshot: Snapshot, now: datetime) -> Decision:
 
 def _pending(turn: Turn) -> None:
     snapshot = turn.snapshot
+    turn.set(trace_id=turn.trace.trace_id)  # something is always said in the first turn, and this goes with it
     if snapshot.execution.spec.cancel:
         _never_starts(turn, CannotStart("Cancelled", "cancelled before it started: spec.cancel is true"))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal
 
 from ossa.api.agent import Classification
@@ -10,6 +11,7 @@ from ossa.api.base import Condition, set_condition
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import MAX_LINEAGE, AttemptStatus, ExecutionError, TaskStatus
 from ossa.api.task import Task
+from ossa.api.trace import ExecutionTrace, parent_of_workers, trace_of
 from ossa.engine.blame import error_of_execution, error_of_unit
 from ossa.engine.classification import highest
 from ossa.engine.clock import duration_text, from_text, to_exact_text, to_text
@@ -53,6 +55,12 @@ class Turn(Wishes):
         self.adopted = False  # whether an attempt was taken over that was not looked at yet
         self.waits = False  # whether a failure waits to be explained by its log
         self.set(observed_generation=snapshot.execution.metadata.generation)
+
+    @cached_property
+    def trace(self) -> ExecutionTrace:
+        """The trace of the Execution; from its first turn on it does not change."""
+        held = self.snapshot.execution.metadata
+        return trace_of(held.annotations, held.uid, self.get("trace_id"))
 
     # --- the execution --------------------------------------------------------------------------------------
 
@@ -318,4 +326,5 @@ class Turn(Wishes):
             lineage=tuple(self.get("lineage") or ()),
             judged=judged,
             epoch=self.snapshot.epoch,
+            traceparent=parent_of_workers(self.trace, execution.metadata.uid),
         )

@@ -43,6 +43,7 @@ from ossa.api.contract import (
 )
 from ossa.engine.snapshot import PodView
 from ossa.kube.labels import label_value
+from ossa.tracing import ENV_ENDPOINT
 
 JSONObject = dict[str, Any]
 
@@ -59,6 +60,7 @@ class PodSettings:
 
     artifacts_url: str
     epoch: int  # of the leader that creates it; the API server refuses any but the newest
+    otlp_endpoint: str = ""  # where its SDK exports spans; empty: nowhere. An agent's own goes first
 
 
 def build_pod(  # noqa: PLR0913 - each by name
@@ -82,7 +84,7 @@ def build_pod(  # noqa: PLR0913 - each by name
     base = template.metadata if template is not None else None
     _set_pod_defaults(spec, agent)
     _set_volumes(spec)
-    _set_main(spec, agent, image, _environment(identity, agent, settings))
+    _set_main(spec, agent, image, _environment(identity, agent, settings), settings.otlp_endpoint)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -172,7 +174,9 @@ def _annotation_file(path: str, annotation: str) -> JSONObject:
     return {"path": path, "fieldRef": {"fieldPath": f"metadata.annotations['{annotation}']"}}
 
 
-def _set_main(spec: JSONObject, agent: AgentSpec, image: str, environment: Mapping[str, str]) -> None:
+def _set_main(
+    spec: JSONObject, agent: AgentSpec, image: str, environment: Mapping[str, str], otlp_endpoint: str
+) -> None:
     containers = spec.setdefault("containers", [])
     main: JSONObject | None = next((c for c in containers if c.get("name") == MAIN_CONTAINER), None)
     if main is None:
@@ -193,6 +197,8 @@ def _set_main(spec: JSONObject, agent: AgentSpec, image: str, environment: Mappi
     main["env"] = _placed(
         main.get("env") or [], [{"name": key, "value": value} for key, value in environment.items()], "name"
     )
+    if otlp_endpoint and all(held["name"] != ENV_ENDPOINT for held in main["env"]):
+        main["env"].append({"name": ENV_ENDPOINT, "value": otlp_endpoint})
     mount = {"name": VOLUME, "mountPath": POD_INFO_PATH, "readOnly": True}
     main["volumeMounts"] = _placed(main.get("volumeMounts") or [], [mount], "mountPath")
     if agent.runtime.handler is not None:

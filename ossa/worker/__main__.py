@@ -12,10 +12,12 @@ import signal
 import sys
 from types import FrameType
 
+from ossa.api.trace import identity_fields
 from ossa.logs import log_to
 from ossa.worker.contract import Contract
 from ossa.worker.errors import WorkerError
 from ossa.worker.run import run_task
+from ossa.worker.tracing import traced
 
 
 def main() -> int:
@@ -28,8 +30,10 @@ def main() -> int:
     log_to(sys.stderr)
     try:
         contract = Contract.from_environ(os.environ)
-        log_to(sys.stderr, task=contract.identity.task, attempt=contract.identity.attempt)
-        run_task(contract)
+        identity = contract.identity
+        log_to(sys.stderr, **identity_fields(identity), attempt=identity.attempt)
+        with traced(identity, os.environ) as traceparent:
+            run_task(contract, traceparent=traceparent)
     except WorkerError as error:
         # The kubelet reports the end of the log: one plain line for a person.
         print(f"{error.reason}: {error}", file=sys.stderr)

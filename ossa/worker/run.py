@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from ossa.worker.artifacts import ArtifactClient
 
 
-def run_task(contract: Contract) -> None:
+def run_task(contract: Contract, *, traceparent: str = "") -> None:
     """Run the handler and write its output; on any failure the output is left empty.
+
+    traceparent: what the handler passes on to those that it calls.
 
     Raises WorkerError, or whatever the handler raises.
     """
@@ -32,7 +34,8 @@ def run_task(contract: Contract) -> None:
         input_schema, output_schema = contract.read_schemas()
         handler = load_handler(contract.handler, contract.agents_path)
         opened = open_input(contract.read_input(), schema=input_schema, source=service, folder=_folder(closing))
-        task = Task(input=opened, identity=contract.identity, log=logging.getLogger("task"))
+        log = logging.getLogger("task")
+        task = Task(input=opened, identity=contract.identity, log=log, traceparent=traceparent)
         try:
             result = call_handler(handler, task)
         except SystemExit as error:

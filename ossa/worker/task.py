@@ -63,9 +63,10 @@ class Task:
     `input` is what the workflow gave, checked against the capability's schema. What it refers to is
     opened: JSON is in place of its reference, anything else is a `File`. `identity.key` is the same when
     the same attempt is delivered again: a handler that changes the world outside hands it on as an
-    idempotency key.
+    idempotency key. `traceparent` is the W3C Trace Context for what the handler calls; '' where there is none.
     """
 
     input: Mapping[str, Any]
     identity: TaskIdentity
     log: logging.Logger
+    traceparent: str = ""

@@ -7,8 +7,9 @@ from typing import Any
 from controllers.cache import ObjectCache
 from controllers.governance.judges import Judges, NoJudges
 from controllers.revisions import Revisions
-from ossa.api.contract import ANNOTATION_BREAK_GLASS, API_VERSION
+from ossa.api.contract import ANNOTATION_BREAK_GLASS, ANNOTATION_TRACEPARENT, API_VERSION
 from ossa.api.execution import ExecutionStatus
+from ossa.api.trace import process_span
 from ossa.api.workflow import WorkflowSpec
 from ossa.engine.revision import Revision
 from ossa.kube.client import ApiClient
@@ -55,6 +56,9 @@ async def test_children_are_run_one_after_the_other() -> None:
     children = [item for item in cluster.of(EXECUTIONS) if item["metadata"]["name"] != "run"]
     assert len(children) == 2
     assert {ExecutionStatus.model_validate(child["status"]).phase for child in children} == {"Completed"}
+    assert {child["status"]["traceId"] for child in children} == {status.trace_id}
+    spans = {str(child["metadata"]["annotations"][ANNOTATION_TRACEPARENT])[36:52] for child in children}
+    assert spans == {process_span(cluster.objects[f"{EXECUTIONS}/run"]["metadata"]["uid"])}
     assert {task.pod for task in status.tasks.values()} == {child["metadata"]["name"] for child in children}
 
 

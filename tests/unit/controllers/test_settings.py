@@ -111,3 +111,11 @@ def test_a_key_that_is_too_short_is_refused(environment: dict[str, str]) -> None
 def test_a_key_that_is_not_there_is_refused(environment: dict[str, str]) -> None:
     with pytest.raises(BadSetting, match=r"OSSA_ARTIFACTS_KEY_FILE: .*cannot be read"):
         settings_from({**environment, "OSSA_ARTIFACTS_KEY_FILE": environment["OSSA_ARTIFACTS_KEY_FILE"] + ".gone"})
+
+
+def test_where_workers_export_their_spans(environment: dict[str, str]) -> None:
+    assert settings_from(environment).otlp_endpoint == ""
+    said = {**environment, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    assert settings_from(said).otlp_endpoint == "http://collector:4318"
+    with pytest.raises(BadSetting, match=r"OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4317' is no http://"):
+        settings_from({**environment, "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"})

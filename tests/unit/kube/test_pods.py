@@ -307,3 +307,24 @@ def test_pods_that_are_not_ours_have_no_identity(annotations: dict[str, str] | N
 
 def test_the_identity_is_what_was_given() -> None:
     assert identity_of(pod_of({"handler": "a:b"})) == IDENTITY
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "http://collector:4318"), ("http://mine", "http://mine")])
+def test_workers_export_their_spans_where_the_operator_says_unless_the_agent_does(
+    own: str | None, expected: str
+) -> None:
+    env = [] if own is None else [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": own}]
+    template = {"spec": {"containers": [{"name": "main", "env": env}]}}
+    spec = agent({"container": {"image": "x"}, "podTemplate": template})
+    pod = build_pod(
+        "run-ingest-1",
+        IDENTITY,
+        agent_name="worker",
+        agent=spec,
+        image="worker:1",
+        capability=spec.capabilities[0],
+        input_value={},
+        settings=PodSettings(artifacts_url=URL, epoch=3, otlp_endpoint="http://collector:4318"),
+    )
+    assert env_of(pod)["OTEL_EXPORTER_OTLP_ENDPOINT"] == expected
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in env_of(pod_of({"container": {"image": "x"}}))
