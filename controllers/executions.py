@@ -41,6 +41,7 @@ from ossa.engine.decide import Decision
 from ossa.engine.snapshot import Snapshot
 from ossa.kube.client import ApiClient
 from ossa.kube.podstore import PodStore
+from ossa.logs import log_about
 from ossa.store.client import ArtifactClient
 from ossa.store.records.pool import Records
 from ossa.store.signing import Signer
@@ -194,6 +195,7 @@ class ExecutionController:
 
     async def reconcile(self, uid: str) -> None:
         """One turn of one execution."""
+        log_about(None)  # the last turn of this task was about another one
         key = self._keys.get(uid)
         item = self._cache.get(key) if key is not None else None
         if item is None or item["metadata"]["uid"] != uid or item["metadata"].get("deletionTimestamp"):
@@ -208,6 +210,7 @@ class ExecutionController:
         if held is None:
             held = self._working[uid] = Working.of(item)
         held.refresh(item)
+        log_about(held.about)
         if held.ended:
             self._creator.forget(uid)
             self._values.forget(uid)
@@ -272,6 +275,7 @@ class ExecutionController:
 
     async def _thin_out(self, uid: str) -> None:
         held = self._working.get(uid)
+        log_about(held.about if held is not None else None)
         if held is not None and held.written is not None:
             await self._cleaner.thin_out(held, held.written.tasks)
 

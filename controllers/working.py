@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from controllers.cache import bare
 from ossa.api.contract import ANNOTATION_DEPTH, ANNOTATION_IDENTITY
 from ossa.api.execution import Execution, ExecutionStatus
+from ossa.api.trace import log_fields
 from ossa.engine.decision import Announcement
 from ossa.engine.packing import Part, spread
 from ossa.engine.states import EXECUTION_TERMINAL, is_finished
@@ -50,6 +52,7 @@ class Working:
     events: list[Announcement] = field(default_factory=list)  # decided, and not said yet
     written: ExecutionStatus | None = None  # the whole of what this process wrote last
     parts: tuple[Part, ...] = ()  # of its outputs, that lie in the artifact service
+    _about: Mapping[str, str] | None = None
     unreadable: str | None = None  # why what lies there cannot be read, for good
 
     @classmethod
@@ -90,6 +93,13 @@ class Working:
         """How many Executions it is a child of, one of the other."""
         text = self.execution.metadata.annotations.get(ANNOTATION_DEPTH, "0")
         return int(text) if text.isdecimal() else 0
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """What each line of the log about it has."""
+        if self._about is None:
+            self._about = log_fields(self.execution.metadata.model_dump(), self.status.trace_id)
+        return self._about
 
     @property
     def rank(self) -> tuple[float, ...]:

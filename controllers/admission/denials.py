@@ -11,6 +11,7 @@ from typing import Any
 
 from controllers.admission.questions import Request
 from ossa.api.contract import API_VERSION
+from ossa.api.trace import log_fields
 from ossa.engine.values import shorten
 from ossa.governance.verdict import Judgement
 from ossa.kube import paths
@@ -55,6 +56,7 @@ class Denials:
                 "user": request.user,
                 "why": shorten(judgement.message, LOGGED_MOST),
                 "dryRun": request.dry_run,
+                **(log_fields(request.body["metadata"]) if request.kind == "Execution" else {}),
             },
         )
         if not request.dry_run and self._allowed():

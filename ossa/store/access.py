@@ -27,6 +27,7 @@ from ossa.api.contract import (
     MANAGED_BY,
     TaskIdentity,
 )
+from ossa.api.trace import identity_fields
 from ossa.store.errors import Forbidden, Unauthenticated
 from ossa.store.signing import Writer
 
@@ -65,6 +66,7 @@ class TaskPod:
     received: frozenset[str]
     values: frozenset[str] = frozenset()  # those of them that the operator stored, with references within
     lineage: tuple[str, ...] = ()  # UIDs of other Executions, whose artifacts it may have received
+    about: Mapping[str, str] = field(default_factory=dict)  # what each line of the log about it has
 
 
 class Access(Protocol):
@@ -178,6 +180,7 @@ def task_pod(pod: JSONObject | None, caller: Caller) -> TaskPod:
         received=referred(given),
         values=referred(given, media_type=VALUE_MEDIA_TYPE),
         lineage=lineage,
+        about=identity_fields(identity),
     )
 
 

@@ -12,6 +12,7 @@ from aiohttp import ClientError, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
+from ossa.logs import log_about
 from ossa.store.errors import Problem, Unavailable
 from ossa.store.metrics import Metrics
 
@@ -54,6 +55,7 @@ def middleware(metrics: Metrics, in_flight: InFlight) -> Middleware:
     async def answer(request: web.Request, handler: _Handler) -> web.StreamResponse:
         method = request.method if request.method in _METHODS else "other"
         began, code = time.monotonic(), int(HTTPStatus.INTERNAL_SERVER_ERROR)
+        log_about(None)  # the last request of this connection may have been about something else
         try:
             with in_flight:
                 response = await handler(request)

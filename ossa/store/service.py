@@ -21,6 +21,7 @@ from aiohttp import web
 
 from ossa.api.artifact import VALUE_MEDIA_TYPE, ArtifactRef
 from ossa.api.contract import ARTIFACTS_PATH, EXECUTION_ARTIFACTS_PATH, VALUE_LIMIT
+from ossa.logs import log_about
 from ossa.store.access import OPERATOR, Access, Identities, Remembered, TaskPod, Verb, is_safe_name, referred
 from ossa.store.blobs import Blobs, Folder, Record
 from ossa.store.errors import BadRequest, Forbidden, NotFound, TimedOut, TooLarge, Unavailable, WrittenOver
@@ -165,6 +166,7 @@ class Service:
         if not (is_safe_name(namespace) and is_safe_name(uid)):
             raise BadRequest("the path has no namespace, or no UID of an execution")
         await self._identities.require(caller, verb, namespace)
+        log_about({"namespace": namespace, "uid": uid})
         return Folder(namespace, uid)
 
     async def _find(
@@ -201,7 +203,9 @@ class Service:
         return web.Response(body=self.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def _pod(self, request: web.Request) -> TaskPod:
-        return await self._identities.task_pod(await self._identities.caller(_token(request)))
+        pod = await self._identities.task_pod(await self._identities.caller(_token(request)))
+        log_about(pod.about)
+        return pod
 
     async def _body(self, request: web.Request) -> AsyncIterator[bytes]:
         while True:

@@ -388,3 +388,6 @@ async def test_a_policy_about_workflows_holds_for_those_that_executions_hold_the
         assert (await answer(process, "executions", updates("executions", old, new)))["allowed"] is True
         relabelled = {**old, "metadata": {**old["metadata"], "labels": {"a": "b"}}}
         assert (await answer(process, "executions", updates("executions", old, relabelled)))["allowed"] is True
+        lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+        told = next(line for line in lines if line["message"] == "refused by policy")
+        assert (told["namespace"], told["execution"], told["uid"], len(told["traceId"])) == ("team", "x", "u", 32)
