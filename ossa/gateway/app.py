@@ -12,13 +12,22 @@ from ossa.gateway.frame import BodyGuard, Frame
 from ossa.gateway.health import Health
 from ossa.gateway.metrics import Metrics
 from ossa.gateway.settings import Settings
+from ossa.gateway.tracing import Traced
+from ossa.tracing import Tracing
 
 API = "/api/v1"
-_EXPOSED = ("X-Request-Id", "Location", "Retry-After")
+_EXPOSED = ("X-Request-Id", "traceparent", "Location", "Retry-After")
 
 
-def create(settings: Settings, metrics: Metrics, routers: Iterable[APIRouter], *, health: Health) -> FastAPI:
-    """The application over routers, whose paths are whole.
+def create(
+    settings: Settings,
+    metrics: Metrics,
+    routers: Iterable[APIRouter],
+    *,
+    health: Health,
+    tracing: Tracing | None = None,
+) -> FastAPI:
+    """The application over routers, whose paths are whole. tracing: where its spans go; None: nowhere.
 
     It has no lifespan: whoever serves it opens and closes what the routers work with. There are no pages of
     documentation, which would load scripts from elsewhere; the OpenAPI document is at /openapi.json.
@@ -45,4 +54,5 @@ def create(settings: Settings, metrics: Metrics, routers: Iterable[APIRouter], *
             max_age=600,
         )
     app.add_middleware(Frame, metrics=metrics, health=health)
+    app.add_middleware(Traced, tracing=tracing)
     return app

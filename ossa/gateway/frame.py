@@ -13,10 +13,11 @@ from http import HTTPStatus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ossa.gateway.answers import answer_of
-from ossa.gateway.arrival import Arrival, arrival_of, header, request_id, trace_from
+from ossa.gateway.arrival import Arrival, arrival_of, header, request_id
 from ossa.gateway.health import Health
 from ossa.gateway.metrics import UNMATCHED, Metrics
 from ossa.gateway.problems import Problem
+from ossa.gateway.tracing import trace_of
 
 _log = logging.getLogger("ossa.gateway")
 
@@ -42,7 +43,7 @@ DEFECT = Problem(
 
 
 class Frame:
-    """Outermost: names the request, measures it, adds headers, and turns what nobody caught into a 500."""
+    """Names the request, measures it, adds headers, and turns what nobody caught into a 500."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, health: Health) -> None:
         self._app, self._metrics, self._health = app, metrics, health
@@ -50,7 +51,7 @@ class Frame:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
-        arrival = scope["ossa.arrival"] = Arrival(request_id(), trace_from(header(scope, b"traceparent")))
+        arrival = scope["ossa.arrival"] = Arrival(request_id(), trace_of(scope))
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         return await self._answer(scope, receive, send, arrival)

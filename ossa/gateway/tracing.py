@@ -106,6 +106,7 @@ def _tell(tracing: Tracing, scope: Scope, answer: _Answer, began: int) -> None:
         # The pattern, not the path: that has names in it.
         "http.route": getattr(scope.get("route"), "path", ""),
         "http.response.status_code": answer.status,
+        "ossa.request_id": getattr(scope.get("ossa.arrival"), "id", ""),
     }
     error = f"status {answer.status}" if answer.status >= 500 else None
     tracing.tell(

@@ -14,14 +14,20 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ossa.api.base import JSONObject
-from ossa.api.contract import ANNOTATION_AUTHOR, ANNOTATION_CREATED_BY, ANNOTATION_SPEC_CHANGED_BY, LABEL_TRIGGER
+from ossa.api.contract import (
+    ANNOTATION_AUTHOR,
+    ANNOTATION_CREATED_BY,
+    ANNOTATION_REQUEST_ID,
+    ANNOTATION_SPEC_CHANGED_BY,
+    LABEL_TRIGGER,
+)
 from ossa.api.execution import ExecutionStatus
+from ossa.api.trace import trace_of
 from ossa.bus.messages import DECISIONS, RESULTS, STATUS_UPDATES, TASK_ASSIGNMENT, Event, Source
 from ossa.engine.states import EXECUTION_TERMINAL, TASK_TERMINAL, is_finished
 from ossa.engine.units import Unit
 from ossa.monitor.steps import Step, moment, steps_of
 
-ANNOTATION_REQUEST_ID, ANNOTATION_TRACEPARENT = "ossa.dev/request-id", "ossa.dev/traceparent"
 MAX_MESSAGE = 2048
 DELETED = "Deleted"
 _Kind = Literal["execution", "task", "approval", "decision"]
@@ -280,14 +286,14 @@ def _asked(approval: JSONObject, version: int) -> dict[str, Any]:
 
 
 def _common(item: JSONObject) -> dict[str, Any]:
-    metadata, spec = item["metadata"], item.get("spec") or {}
+    metadata, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
     return {
         "namespace": metadata["namespace"],
         "execution": metadata["name"],
         "uid": metadata["uid"],
         "workflow": spec.get("workflow") or "",
         "source": _source(metadata),
-        "trace_id": _trace(metadata),
+        "trace_id": trace_of(metadata.get("annotations") or {}, metadata["uid"], status.get("traceId")).trace_id,
     }
 
 
@@ -301,12 +307,6 @@ def _author(item: JSONObject) -> str | None:
     held = item["metadata"].get("annotations") or {}
     names = (ANNOTATION_AUTHOR, ANNOTATION_SPEC_CHANGED_BY, ANNOTATION_CREATED_BY)
     return next((held[name] for name in names if held.get(name)), None)
-
-
-def _trace(metadata: Mapping[str, Any]) -> str | None:
-    """00-TRACE-SPAN-FLAGS, as W3C's Trace Context has it."""
-    parts = str((metadata.get("annotations") or {}).get(ANNOTATION_TRACEPARENT, "")).split("-")
-    return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else None
 
 
 def _short(text: str | None) -> str | None:

@@ -16,8 +16,8 @@ from ossa.api.contract import (
     ANNOTATION_CREATED_BY,
     ANNOTATION_REQUEST_ID,
     ANNOTATION_SPEC_CHANGED_BY,
-    ANNOTATION_TRACEPARENT,
 )
+from ossa.api.trace import trace_of
 from ossa.engine.ranges import parse_ranges
 from ossa.engine.states import is_finished
 
@@ -181,7 +181,7 @@ def execution_record(item: JSONObject) -> ExecutionRecord:
         message=status.get("message"),
         attempt=round_of(item),
         request_id=held.get(ANNOTATION_REQUEST_ID),
-        trace_id=_trace(held.get(ANNOTATION_TRACEPARENT)),
+        trace_id=trace_of(held, item["metadata"]["uid"], status.get("traceId")).trace_id,
     )
 
 
@@ -322,9 +322,3 @@ def _annotations(item: JSONObject) -> dict[str, str]:
 
 def _ready(status: JSONObject) -> str:
     return {"True": "Ready", "False": "NotReady"}.get(status.get("ready", ""), "Unknown")
-
-
-def _trace(traceparent: str | None) -> str | None:
-    """The trace's id: 00-ID-SPAN-FLAGS."""
-    parts = (traceparent or "").split("-")
-    return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else None
