@@ -7,6 +7,7 @@ says why.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -31,7 +32,8 @@ def main() -> int:
     try:
         contract = Contract.from_environ(os.environ)
         identity = contract.identity
-        log_to(sys.stderr, **identity_fields(identity), attempt=identity.attempt)
+        about: dict[str, str | int] = {**identity_fields(identity), "attempt": identity.attempt}
+        log_to(sys.stderr, level=logging.INFO, **about)
         with traced(identity, os.environ) as traceparent:
             run_task(contract, traceparent=traceparent)
     except WorkerError as error:

@@ -9,6 +9,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,7 +112,7 @@ async def test_an_endpoint_that_never_answers_holds_up_nothing() -> None:
         for number in range(3 * QUEUE):
             tracing.tell(a_span(number))
         await asyncio.to_thread(tracing.close, 0.2)
-    processor = tracing._provider._active_span_processor._span_processors[0]
+    processor: Any = tracing._provider._active_span_processor._span_processors[0]
     assert len(processor._batch_processor._queue) <= QUEUE
     server.close()
     for writer in taken:

@@ -83,7 +83,7 @@ def a_run(traceparent: str) -> Run:
 async def worked(run: Run, task: str, pod: Pod, collector: Collector) -> None:
     """The worker of a task does its work, and the engine hears of it."""
     identity = next(request.identity for request in run.requests if request.task == task)
-    environ = {"OSSA_TASK": identity.model_dump_json(), "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    environ: dict[str, Any] = {"OSSA_TASK": identity.model_dump_json(), "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     ended = await pod.run(**environ, PYTHONWARNINGS=None)
     assert ended.fields["traceparent"].startswith(f"00-{identity.traceparent[3:35]}-")
     run.later(seconds=3)
@@ -135,7 +135,7 @@ async def test_a_collector_gets_the_whole_tree(collector: Collector, tmp_path: P
 async def test_an_attempt_that_fails_says_so_and_no_data(collector: Collector, tmp_path: Path) -> None:
     run = a_run(CALLER[:-2] + "01")
     run.step()
-    environ = {
+    environ: dict[str, Any] = {
         "OSSA_TASK": run.requests[0].identity.model_dump_json(),
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
     }
@@ -157,7 +157,7 @@ async def test_what_is_not_sampled_is_not_exported(collector: Collector, tmp_pat
     run.step()
     identity = run.requests[0].identity
     assert identity.traceparent.endswith("-00")
-    environ = {"OSSA_TASK": identity.model_dump_json(), "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    environ: dict[str, Any] = {"OSSA_TASK": identity.model_dump_json(), "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     ended = await Pod(tmp_path, code=HANDLER).run(**environ)
     assert ended.fields == {"traceparent": identity.traceparent}
     assert collector.spans == []
@@ -167,7 +167,10 @@ async def test_what_is_not_sampled_is_not_exported(collector: Collector, tmp_pat
 async def test_a_task_ends_well_without_a_collector(tmp_path: Path, endpoint: str, words: str) -> None:
     run = a_run(CALLER[:-2] + "01")
     run.step()
-    environ = {"OSSA_TASK": run.requests[0].identity.model_dump_json(), "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+    environ: dict[str, Any] = {
+        "OSSA_TASK": run.requests[0].identity.model_dump_json(),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+    }
     ended = await Pod(tmp_path, code=HANDLER).run(**environ, PYTHONWARNINGS=None)
     assert ended.fields["traceparent"].startswith(CALLER[:36])
     assert words in ended.stderr
