@@ -62,6 +62,11 @@ class Turn(Wishes):
         held = self.snapshot.execution.metadata
         return trace_of(held.annotations, held.uid, self.get("trace_id"))
 
+    @cached_property
+    def traceparent(self) -> str:
+        """What its workers, and the Executions that it makes, are given."""
+        return parent_of_workers(self.trace, self.snapshot.execution.metadata.uid)
+
     # --- the execution --------------------------------------------------------------------------------------
 
     def get(self, field: str) -> Any:
@@ -326,5 +331,5 @@ class Turn(Wishes):
             lineage=tuple(self.get("lineage") or ()),
             judged=judged,
             epoch=self.snapshot.epoch,
-            traceparent=parent_of_workers(self.trace, execution.metadata.uid),
+            traceparent=self.traceparent,
         )

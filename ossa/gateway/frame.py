@@ -78,7 +78,7 @@ class Frame:
         except Exception:
             _log.exception(
                 "a defect: the request could not be answered",
-                extra={"request": arrival.id, "trace_id": arrival.trace.trace_id, "method": scope["method"]},
+                extra={"request": arrival.id, "method": scope["method"]},
             )
             if code:
                 raise  # the server breaks off what has begun

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ossa.api.trace import GATEWAY_RECEIVE, GATEWAY_RESPOND, TraceParent, parse_traceparent
+from ossa.logs import log_about
 from ossa.tracing import Attribute, Span, Tracing, is_kept
 
 HEADER = b"traceparent"
@@ -70,6 +71,7 @@ class Traced:
             return
         tracing = self._tracing
         trace = scope[SCOPE_KEY] = trace_from(scope["headers"], tracing.ratio if tracing is not None else 1.0)
+        log_about({"traceId": trace.trace_id})  # the server has a task for each request
         if scope["type"] == "websocket" or scope["path"] in UNTRACED:
             await self._app(scope, receive, send)
             return

@@ -19,6 +19,7 @@ from ossa.gateway.orchestrate.creating import Created, Outcome, Postponed, Refus
 from ossa.gateway.orchestrate.wanted import identity_of
 from ossa.gateway.problems import Problem
 from ossa.kube.errors import ApiError
+from ossa.logs import log_about
 from ossa.store.records import requests
 from ossa.store.records.errors import RecordsUnavailable
 from ossa.store.records.requests import Closing, Row
@@ -64,6 +65,7 @@ class Carrier:
         return len(rows) == BATCH and not all(isinstance(outcome, Postponed) for outcome in outcomes)
 
     async def _carry(self, row: Row) -> Outcome:
+        log_about({"namespace": row.namespace, "traceId": row.traceparent.split("-")[1]})  # each in a task of its own
         try:
             return await self._carried(row)
         except Exception:  # noqa: BLE001 - a defect in one must not hold up the others

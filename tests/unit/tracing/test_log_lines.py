@@ -12,8 +12,10 @@ from typing import Any
 import httpx
 import pytest
 from aiohttp import web
+from starlette.types import Receive, Scope, Send
 
 from ossa.api.trace import trace_of
+from ossa.gateway.tracing import Traced
 from ossa.kube.client import ApiClient
 from ossa.logs import JSONLines
 from tests.unit.controllers.apiserver import failure
@@ -92,3 +94,14 @@ async def test_of_the_artifact_service(lines: Lines, tmp_path: Path) -> None:
     assert (operator["namespace"], operator["uid"], "traceId" in operator) == ("lab", EXECUTION_UID, False)
     (last,) = lines.of("PUT /v1/artifacts 401")
     assert "uid" not in last
+
+
+async def test_of_the_gateway(lines: Lines) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - of the interface
+        logging.getLogger("ossa.gateway").info("asked")
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(Traced(app, None)), base_url="http://gateway") as client:
+        await client.get("/", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
+    assert [line["traceId"] for line in lines.of("asked")] == [TRACE]
