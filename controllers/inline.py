@@ -12,7 +12,7 @@ from typing import Any
 from controllers.cache import Key, ObjectCache
 from controllers.governance.judges import Defaults
 from controllers.revisions import Revisions
-from controllers.workflows import resolve_agents
+from controllers.workflows import INLINE, resolve_agents
 from ossa.api.execution import Execution
 from ossa.api.workflow import InlineWorkflow, WorkflowSpec
 from ossa.engine.checks import workflow_problems
@@ -21,7 +21,6 @@ from ossa.engine.snapshot import WorkflowView
 from ossa.governance.inline import INLINE_NAME, workflow_of
 
 JSONObject = dict[str, Any]
-WHERE = "spec.workflowSpec"
 MESSAGE_MAX = 1000
 
 
@@ -44,12 +43,12 @@ class InlineWorkflows:
             raise TypeError(f"Execution {execution.metadata.name!r} names a Workflow")
         problems = self._problems.get(uid)
         if problems is None:
-            problems = self._problems[uid] = tuple(map(str, workflow_problems(inline, WHERE)))
+            problems = self._problems[uid] = tuple(map(str, workflow_problems(inline, INLINE)))
         if problems:
             # It came past the webhook.
             return WorkflowView("Draft", None, "; ".join(problems)[:MESSAGE_MAX], current=True, invalid=True)
         namespace = execution.metadata.namespace
-        agents, unresolved = resolve_agents(inline, WHERE, self._agent_of(namespace), self._worker_image)
+        agents, unresolved = resolve_agents(inline, INLINE, self._agent_of(namespace), self._worker_image)
         if unresolved:
             return WorkflowView("Draft", None, "; ".join(unresolved)[:MESSAGE_MAX], current=True)
         revision = Revision(workflow=INLINE_NAME, version=inline.version, spec=_whole(inline), agents=agents)

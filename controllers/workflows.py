@@ -40,6 +40,7 @@ JSONObject = dict[str, Any]
 MESSAGE_MAX = 1000
 SYNC_PAUSE = 0.1  # seconds
 NOT_LOOKED_AT = "was not looked at yet"
+INLINE = "spec.workflowSpec"  # where an Execution holds its workflow itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ def _resolve(task: Task, name: str, path: str, agent: JSONObject | None, worker_
     field = f"{path}.agent"
     if agent is None:
         missing = f"there is no Agent {name!r} in this namespace"
-        return f"{field}: {missing}; apply it, and the workflow is published by itself"
+        then = "the Execution starts" if path.startswith(INLINE) else "the workflow is published"
+        return f"{field}: {missing}; apply it, and {then} by itself"
     metadata, status = agent["metadata"], agent.get("status") or {}
     if status.get("observedGeneration") != metadata["generation"]:
         return f"{field}: Agent {name!r} {NOT_LOOKED_AT}"

@@ -92,6 +92,7 @@ async def test_it_waits_for_its_agent_and_then_runs_a_revision_of_its_own(lab: L
     status = await lab.turn(item)
     assert status["phase"] == "Pending"
     assert status["message"].startswith("spec.workflowSpec.tasks[0].agent: there is no Agent 'worker'")
+    assert status["message"].endswith("apply it, and the Execution starts by itself")
     lab.agents.put(AGENT)
     uid = await lab.controller.loop.queue.take()
     lab.controller.loop.queue.done(uid)
