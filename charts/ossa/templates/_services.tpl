@@ -172,7 +172,7 @@ spec:
   - {name: metrics, port: 9090, targetPort: metrics}
 {{- end }}
 
-{{/* The right to the component's own Lease, which says which of its replicas leads. */}}
+{{/* Rights in the release's namespace: component, to its own Lease, which says which of its replicas leads, and more rules. */}}
 {{- define "ossa.leaseRole" -}}
 {{- $root := index . 0 -}}
 {{- $name := printf "ossa-%s" (index . 1) -}}
@@ -192,6 +192,9 @@ rules:
   resources: [leases]
   resourceNames: [{{ $name }}]
   verbs: [get, update]
+{{- with index . 2 }}
+{{ . }}
+{{- end }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -228,7 +231,7 @@ subjects:
 {{/* The public half of the key that signs the audit trail, PEM. Helm has no function for it; a certificate made with the key
 holds it, behind the bytes that say Ed25519. */}}
 {{- define "ossa.auditPublicKey" -}}
-{{- $key := include "ossa.kept" (list . "ossa-audit-key" "key.pem" "pem") | b64dec -}}
+{{- $key := include "ossa.kept" (list . "ossa-audit-key" "key" "pem") | b64dec -}}
 {{- $certificate := genSelfSignedCertWithKey "ossa" nil nil 1 $key -}}
 {{- $der := $certificate.Cert | replace "-----BEGIN CERTIFICATE-----" "" | replace "-----END CERTIFICATE-----" "" | replace "\n" "" | b64dec -}}
 {{- $ed25519 := "0*0\x05\x06\x03+ep\x03!\x00" -}}

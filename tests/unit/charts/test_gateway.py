@@ -104,11 +104,13 @@ def test_the_monitor_reads_and_has_one_lease() -> None:
     assert rights_of("monitor", TRIAL) == {
         *((f"{kind}.{GROUP}", verb) for kind in kinds for verb in READ),
         *(("leases.coordination.k8s.io", verb) for verb in ("create", "get", "update")),
+        *(("configmaps", verb) for verb in ("create", "patch")),
     }
     rules = render(TRIAL)["Role", "ossa-monitor"]["rules"]
     assert [(rule["verbs"], rule.get("resourceNames")) for rule in rules] == [
         (["create"], None),
         (["get", "update"], ["ossa-monitor"]),
+        (["create", "patch"], ["ossa-audit"]),
     ]
 
 
@@ -161,6 +163,13 @@ def test_metrics_are_not_where_the_world_comes_in() -> None:
     assert of_kind("Ingress", *EXTERNAL) == []
 
 
+def test_settings_reach_the_monitor() -> None:
+    found = environment("monitor", TRIAL, "monitor.keepDays.tasks=0")
+    days = {name: found[f"OSSA_KEEP_{name}_DAYS"] for name in ("EXECUTIONS", "TASKS", "METRICS")}
+    assert days == {"EXECUTIONS": "365", "TASKS": "0", "METRICS": "30"}
+    assert found["OSSA_AUDIT_KEPT_DAYS"] == "183"
+
+
 def test_settings_reach_the_gateway() -> None:
     settings = (
         TRIAL,
@@ -200,7 +209,7 @@ def test_keys_are_files_of_secrets_that_stay(variable: str, setting: str, name: 
 
 
 def test_the_monitor_has_the_public_half_of_the_audit_key_alone() -> None:
-    private = load_pem_private_key(base64.b64decode(render(TRIAL)["Secret", "ossa-audit-key"]["data"]["key.pem"]), None)
+    private = load_pem_private_key(base64.b64decode(render(TRIAL)["Secret", "ossa-audit-key"]["data"]["key"]), None)
     public = render(TRIAL)["ConfigMap", "ossa-audit-keys"]["data"]
     assert load_pem_public_key(public["own.pem"].encode()) == private.public_key()
     folder = environment("monitor", TRIAL)["OSSA_AUDIT_KEYS"]
