@@ -98,6 +98,17 @@ data:
 {{- join " " $known | sha256sum -}}
 {{- end }}
 
+{{/* How clients reach the gateway: the issuer of its tokens. */}}
+{{- define "ossa.gatewayURL" -}}
+{{- if .Values.gateway.url -}}
+{{ .Values.gateway.url }}
+{{- else if .Values.gateway.ingress.enabled -}}
+https://{{ .Values.gateway.ingress.host }}
+{{- else -}}
+http://ossa-gateway.{{ .Release.Namespace }}.svc:{{ .Values.gateway.service.port }}
+{{- end -}}
+{{- end }}
+
 {{- define "ossa.gatewayKeySecret" -}}
 {{- .Values.gateway.existingKeySecret | default "ossa-gateway-key" -}}
 {{- end }}

@@ -167,7 +167,7 @@ def test_settings_reach_the_monitor() -> None:
     found = environment("monitor", TRIAL, "monitor.keepDays.tasks=0")
     days = {name: found[f"OSSA_KEEP_{name}_DAYS"] for name in ("EXECUTIONS", "TASKS", "METRICS")}
     assert days == {"EXECUTIONS": "365", "TASKS": "0", "METRICS": "30"}
-    assert found["OSSA_AUDIT_KEPT_DAYS"] == "183"
+    assert found["OSSA_KEEP_AUDIT_DAYS"] == "183"
 
 
 def test_settings_reach_the_gateway() -> None:
@@ -187,11 +187,36 @@ def test_settings_reach_the_gateway() -> None:
         assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in environment(component, TRIAL)
 
 
+def test_the_gateway_knows_how_clients_reach_it() -> None:
+    def url(*settings: str) -> str:
+        return environment("gateway", TRIAL, *settings)["OSSA_GATEWAY_URL"]
+
+    ingress = 'gateway.ingress={"enabled":true,"host":"a.example.org","tlsSecret":"t"}'
+    assert url() == "http://ossa-gateway.ossa-system.svc:8080"
+    assert url(ingress) == "https://a.example.org"
+    assert url(ingress, 'gateway.url="https://b.example.org/ossa"') == "https://b.example.org/ossa"
+
+
+def test_people_can_sign_in_by_openid_connect() -> None:
+    assert "OSSA_OIDC_ISSUER" not in environment("gateway", TRIAL)
+    settings = (TRIAL, 'gateway.oidc={"issuer":"https://id.example.org","clientId":"ossa","existingSecret":"mine"}')
+    found = environment("gateway", *settings)
+    assert (found["OSSA_OIDC_ISSUER"], found["OSSA_OIDC_CLIENT_ID"]) == ("https://id.example.org", "ossa")
+    spec = pod_spec("gateway", *settings)
+    folder, _, file = found["OSSA_OIDC_CLIENT_SECRET_FILE"].rpartition("/")
+    assert {"name": "oidc", "mountPath": folder, "readOnly": True} in spec["containers"][0]["volumeMounts"]
+    (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "oidc"]
+    assert volume["secret"]["secretName"] == "mine"
+    assert volume["secret"]["items"] == [{"key": file, "path": file}]
+    answer = helm("template", OSSA, "-f", OSSA / TRIAL, "--set", "gateway.oidc.issuer=https://a", check=False)
+    assert "gateway.oidc.issuer needs gateway.oidc.clientId" in answer.stderr
+
+
 @pytest.mark.parametrize(
     ("variable", "setting", "name"),
     [
         ("OSSA_GATEWAY_KEY_FILE", "gateway.existingKeySecret", "ossa-gateway-key"),
-        ("OSSA_GATEWAY_ADMIN_PASSWORD_FILE", "gateway.admin.existingSecret", "ossa-gateway-admin"),
+        ("OSSA_GATEWAY_FIRST_PASSWORD_FILE", "gateway.admin.existingSecret", "ossa-gateway-admin"),
         ("OSSA_AUDIT_KEY_FILE", "audit.existingKeySecret", "ossa-audit-key"),
     ],
 )
