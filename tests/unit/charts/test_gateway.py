@@ -216,7 +216,7 @@ def test_people_can_sign_in_by_openid_connect() -> None:
     ("variable", "setting", "name"),
     [
         ("OSSA_GATEWAY_KEY_FILE", "gateway.existingKeySecret", "ossa-gateway-key"),
-        ("OSSA_GATEWAY_FIRST_PASSWORD_FILE", "gateway.admin.existingSecret", "ossa-gateway-admin"),
+        ("OSSA_GATEWAY_ADMIN_PASSWORD_FILE", "gateway.admin.existingSecret", "ossa-gateway-admin"),
         ("OSSA_AUDIT_KEY_FILE", "audit.existingKeySecret", "ossa-audit-key"),
     ],
 )
