@@ -103,6 +103,7 @@ def test_the_monitor_reads_and_has_one_lease() -> None:
     kinds = ("agents", "workflows", "executions", "approvals", "agentpolicies")
     assert rights_of("monitor", TRIAL) == {
         *((f"{kind}.{GROUP}", verb) for kind in kinds for verb in READ),
+        ("controllerrevisions.apps", "get"),
         *(("leases.coordination.k8s.io", verb) for verb in ("create", "get", "update")),
         *(("configmaps", verb) for verb in ("create", "patch")),
     }
@@ -245,6 +246,12 @@ def test_the_monitor_has_the_public_half_of_the_audit_key_alone() -> None:
     more = render(TRIAL, f"audit.publicKeys={json.dumps([PUBLIC])}")["ConfigMap", "ossa-audit-keys"]["data"]
     assert more.keys() == {"own.pem", "0.pem"}
     assert more["0.pem"].strip() == PUBLIC
+
+
+def test_whoever_may_see_executions_may_read_their_logs_through_the_gateway() -> None:
+    for role in ("ossa-view", "ossa-edit"):
+        rules = render()["ClusterRole", role]["rules"]
+        assert {"apiGroups": [GROUP], "resources": ["executions/logs"], "verbs": ["get"]} in rules
 
 
 def test_administering_users_is_a_right_of_its_own() -> None:
