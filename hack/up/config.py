@@ -15,7 +15,7 @@ POD_CIDR = "10.244.0.0/16"
 DNS_IP = "10.96.0.10"
 DNS_PORT = 10053  # not 53: a resolver of the machine may listen there on every address
 PAUSE_IMAGE = "localhost/ossa/pause:dev"
-VOLUME_COUNT = 6
+VOLUME_COUNT = 8
 
 
 _KUBELET_LIMITS: dict[str, Any] = {

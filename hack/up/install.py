@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -44,10 +45,15 @@ def _kubectl(job: Job, *arguments: str, stdin: str | None = None) -> str:
 
 
 def _free_released_volumes(job: Job) -> None:
-    """A retained volume stays with a claim that is gone; on a development machine the next may have it."""
+    """A retained volume stays with a claim that is gone; on a development machine the next may have it, and empty.
+
+    What was left would be taken for the next one's own: a database whose password nobody has any more.
+    """
     volumes = json.loads(_kubectl(job, "get", "persistentvolumes", "-o", "json"))["items"]
     for volume in volumes:
         if volume["status"].get("phase") == "Released":
+            for left in (paths.VOLUMES / volume["metadata"]["name"]).iterdir():
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
             _kubectl(
                 job,
                 "patch",
@@ -85,7 +91,7 @@ def charts(job: Job) -> None:
         return
     record.unlink(missing_ok=True)
     _helm(job, "ossa-crds")
-    _helm(job, "ossa", *_settings(references))
+    _helm(job, "ossa", "--values", str(CHARTS / "ossa" / "values-trial.yaml"), *_settings(references))
     _wait(job)
     paths.write(record, wanted)
     images.forget_old(job)
