@@ -7,18 +7,21 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
+from redis.asyncio import Redis
 
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, Conflict, NotFound
 from ossa.kube.config import load_config
 from tests.e2e.harness import Cluster, Namespace, wait_for
 from tests.e2e.harness.cluster import connect
+from tests.e2e.harness.gateway import Account, User, allow, make_account, sign_in
 from tests.e2e.harness.policies import Policies, policies_of
+from tests.e2e.harness.services import Records, reached, reached_url
 
 HERE = Path(__file__).parent
 TLS_CLOSE = 0.25  # seconds, as aiohttp's documentation advises
@@ -84,6 +87,42 @@ async def policies(namespace: Namespace) -> AsyncIterator[Policies]:
     """AgentPolicies of the test, which are about its namespace alone; deleted at the end."""
     async with policies_of(namespace) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def gateway_url() -> Iterator[str]:
+    """The gateway, as this machine reaches it."""
+    with reached("ossa-gateway", 8080) as (host, port):
+        yield f"http://{host}:{port}"
+
+
+@pytest.fixture(scope="session")
+def account(gateway_url: str) -> Account:
+    """A local user of the gateway for all tests of this process: each new one costs a sign-in, which are limited."""
+    return make_account(gateway_url)
+
+
+@pytest.fixture
+async def user(namespace: Namespace, gateway_url: str, account: Account) -> User:
+    """That user, signed in afresh, who may edit in the test's namespace and nowhere else."""
+    signed_in = sign_in(gateway_url, account)
+    await allow(namespace, signed_in)
+    return signed_in
+
+
+@pytest.fixture
+def records() -> Iterator[Records]:
+    """PostgreSQL of the installation."""
+    with reached_url("ossa-postgresql") as url:
+        yield Records(url)
+
+
+@pytest.fixture
+async def bus() -> AsyncIterator[Redis]:
+    """Redis of the installation."""
+    with reached_url("ossa-redis") as url:
+        async with Redis.from_url(url, decode_responses=True) as client:
+            yield client
 
 
 @pytest.fixture

@@ -37,11 +37,14 @@ class Cluster:
         return str((await self.lease()).get("holderIdentity", "")).rsplit("_", 1)[0]
 
     async def is_well(self) -> bool:
-        """Whether every part of the installation is as its Deployment wants it, no pod more, and one of them leads."""
-        deployments = (await self.api.get(paths.apps("deployments", self.system_namespace)))["items"]
+        """Whether every part of the installation is as it is wanted, no pod more, and one of the reconcilers leads."""
+        kinds = ("deployments", "statefulsets")
+        workloads = [
+            item for kind in kinds for item in (await self.api.get(paths.apps(kind, self.system_namespace)))["items"]
+        ]
         pods = (await self.api.get(paths.core("pods", self.system_namespace)))["items"]
-        wanted = sum(item["spec"]["replicas"] for item in deployments)
-        available = sum(item["status"].get("availableReplicas", 0) for item in deployments)
+        wanted = sum(item["spec"]["replicas"] for item in workloads)
+        available = sum(item["status"].get("availableReplicas", 0) for item in workloads)
         led = await self.leader() in {pod["metadata"]["name"] for pod in pods}
         return led and len(pods) == wanted == available and all(map(is_ready, pods))
 

@@ -1,0 +1,161 @@
+"""The way of a request through the whole installation, also while PostgreSQL or Redis is killed under load."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from ossa.kube import paths
+from tests.e2e.harness import Namespace, kubectl, task, workflow
+from tests.e2e.harness.cluster import SYSTEM_NAMESPACE
+from tests.e2e.harness.gateway import User, until_finished
+from tests.e2e.harness.objects import JSONObject
+from tests.e2e.harness.services import Records, kill
+
+ACCEPTED = 202
+GREETING = """printf '{"greeting": "hello"}' > $OSSA_OUTPUT"""
+# The archive is written in objects of many entries: a quiet trail waits a while for more of them.
+ARCHIVED_SECONDS = 120.0
+OUTAGE_REQUESTS = 60
+
+
+async def test_a_request_is_answered_followed_recorded_and_archived(
+    namespace: Namespace, user: User, records: Records
+) -> None:
+    tasks = [task("greet", "greeter"), task("again", "greeter", after=["greet"])]
+    flow = workflow("flow", tasks, outputs={"text": "${{ tasks.again.output.greeting }}"})
+    await namespace.apply(namespace.shell_agent("greeter", GREETING), flow)
+    async with user.events(namespace.name) as frames:
+        answer = await user.orchestrate({"namespace": namespace.name, "workflow": "flow"})
+        assert answer.status_code == ACCEPTED, answer.text
+        accepted = answer.json()
+        seen = await asyncio.wait_for(until_finished(frames, accepted["execution"]), 180)
+
+    told = {(event["task"], event["phase"]) for event in seen if event["type"] == "task"}
+    assert {(name, "Completed") for name in ("greet", "again")} <= told
+    assert seen[-1]["phase"] == "Completed"
+    held = await namespace.get("executions", accepted["execution"])
+    assert held["metadata"]["annotations"]["ossa.dev/created-by"] == f"ossa:{user.name}"
+    assert held["status"]["outputs"] == {"text": "hello"}
+
+    await recorded_as_it_ended(namespace, records, held)
+    await archived(namespace, records, user)
+
+
+async def recorded_as_it_ended(namespace: Namespace, records: Records, held: JSONObject) -> None:
+    """The rows of the Execution and its tasks say what its status says."""
+    uid = held["metadata"]["uid"]
+
+    async def row() -> JSONObject | None:
+        found = await records.rows("SELECT status, finished, results, request_id FROM executions WHERE id = $1", uid)
+        return dict(found[0]) if found and found[0]["finished"] else None
+
+    execution = await namespace.wait(row, "the row of the Execution")
+    assert execution["status"] == "Completed"
+    assert json.loads(execution["results"]) == {"text": "hello"}
+    tasks = await records.rows("SELECT name, status, output FROM tasks WHERE execution_id = $1 ORDER BY name", uid)
+    assert [(item["name"], item["status"], json.loads(item["output"])) for item in tasks] == [
+        (name, "Completed", {"greeting": "hello"}) for name in ("again", "greet")
+    ]
+    query = "SELECT state, execution_uid FROM requests WHERE id = $1::uuid"
+    requests = await records.rows(query, execution["request_id"])
+    assert [(item["state"], item["execution_uid"]) for item in requests] == [("done", uid)]
+
+
+async def archived(namespace: Namespace, records: Records, user: User) -> None:
+    """What the user asked for is in the audit trail, and that in the archive."""
+
+    async def entry() -> str | None:
+        query = """SELECT writer, epoch FROM audit WHERE "user" = $1 AND resource = 'executions' AND namespace = $2"""
+        found = await records.rows(query, f"ossa:{user.name}", namespace.name)
+        return str(found[0]["epoch"]) if found else None
+
+    epoch = await namespace.wait(entry, "the entry of the audit trail")
+
+    async def in_archive() -> bool:
+        command = ("exec", "deploy/ossa-monitor", "--", "find", "/audit", "-type", "f")
+        return epoch in (await kubectl("-n", SYSTEM_NAMESPACE, *command)).ok()
+
+    await namespace.wait(in_archive, "the archive of the audit trail", patience=ARCHIVED_SECONDS)
+
+
+async def test_another_user_sees_nothing_of_it(namespace: Namespace, user: User) -> None:
+    await namespace.apply(workflow("flow", [task("none", "nobody", when="${{ false }}")]))
+    answer = await user.orchestrate({"namespace": "kube-system", "workflow": "flow"})
+    assert answer.status_code == httpx.codes.FORBIDDEN
+    assert "kube-system" in answer.json()["detail"]
+
+
+# --- outages -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Load:
+    """A client that asks for Executions one after another, and again with the same key where it was not accepted."""
+
+    user: User
+    namespace: str
+    accepted: set[str] = field(default_factory=set)
+    refused: list[int] = field(default_factory=list)
+
+    async def run(self, count: int) -> None:
+        """Until that many were accepted."""
+        for _ in range(count):
+            await self._one(secrets.token_hex(8))
+            await asyncio.sleep(0.1)
+
+    async def _one(self, key: str) -> None:
+        body = {"namespace": self.namespace, "workflow": "flow"}
+        while True:
+            try:
+                answer = await self.user.orchestrate(body, key=key)
+            except httpx.TransportError:
+                self.refused.append(0)
+            else:
+                if answer.status_code == ACCEPTED:
+                    self.accepted.add(answer.json()["execution"])
+                    return
+                assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, answer.text
+                self.refused.append(answer.status_code)
+            await asyncio.sleep(0.5)
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("pod", ["ossa-postgresql-0", "ossa-redis-0"])
+async def test_nothing_accepted_is_lost_or_done_twice(
+    namespace: Namespace, user: User, records: Records, pod: str
+) -> None:
+    """No pods are needed: the task is skipped, and an Execution ends as soon as it is decided."""
+    agent = namespace.shell_agent("greeter", GREETING)
+    await namespace.apply(agent, workflow("flow", [task("none", "greeter", when="${{ false }}")]))
+    await namespace.settles("workflows", "flow", lambda status: status["phase"] == "Published", "to be published")
+    load = Load(user, namespace.name)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.run(OUTAGE_REQUESTS))
+        await asyncio.sleep(2)
+        await kill(pod)
+
+    assert len(load.accepted) == OUTAGE_REQUESTS
+    if pod == "ossa-redis-0":
+        assert load.refused == []  # the answer needs PostgreSQL alone
+    for name in load.accepted:
+        await namespace.completes(name)
+    listed = await namespace.cluster.api.get(paths.ossa("executions", namespace.name))
+    assert {item["metadata"]["name"] for item in listed["items"]} == load.accepted
+
+    async def all_recorded() -> bool:
+        query = "SELECT count(*) AS n FROM executions WHERE namespace = $1 AND status = 'Completed' AND finished"
+        return bool((await records.rows(query, namespace.name))[0]["n"] == OUTAGE_REQUESTS)
+
+    await namespace.wait(all_recorded, "all rows")
+
+    async def all_told() -> bool:
+        query = "SELECT count(DISTINCT execution_id) AS n FROM task_events WHERE namespace = $1"
+        return bool((await records.rows(query, namespace.name))[0]["n"] == OUTAGE_REQUESTS)
+
+    await namespace.wait(all_told, "each transition, which came over the bus")
