@@ -26,8 +26,8 @@ cli: ## the `ossa` command alone, in the same environment
 lock: venv ## write requirements/*.txt anew from pyproject.toml
 	@hack/lock
 
-demo: up cli ## the data pipeline on real pods, from a bare machine to its report
-	@$(PYTHON) hack/demo.py
+demo: up cli ## the data pipeline on real pods, by kubectl and through the gateway, from a bare machine to its report
+	@$(PYTHON) -m hack.demo
 
 dev: up venv ## run the reconciler from the checkout against the cluster
 	@$(BIN)/python -m hack.dev

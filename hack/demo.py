@@ -1,4 +1,4 @@
-"""`make demo`: the pipeline and policies on the cluster of `make up`, as a user has them. Standard library only."""
+"""`make demo`: pipeline, request flow and policies on the cluster of `make up`, as a user has them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from hack import audittrail, requestflow
+
 REPO = Path(__file__).resolve().parents[1]
 KUBECONFIG = REPO / ".dev" / "kubeconfig"
 OSSA = REPO / ".venv" / "bin" / "ossa"
+PYTHON = REPO / ".venv" / "bin" / "python"
 KUBECTL = REPO / ".dev" / "bin" / "kubectl"
 PACK = "manifests/policies/eu-ai-act/"
 POLICY = "eu-ai-act-human-oversight"
@@ -84,10 +87,11 @@ def tool(path: Path, fallback: str, advice: str) -> str:
 
 
 def main() -> None:
-    """Apply the samples, run the pipeline, show where it stands, and fetch its report; then the policies."""
+    """The pipeline and its report; the same through the gateway, with its rows and its audit trail; the policies."""
     if not KUBECONFIG.exists():
         raise SystemExit("There is no .dev/kubeconfig; start the cluster first: make up")
     os.environ["KUBECONFIG"] = str(KUBECONFIG)
+    os.environ["PATH"] = f"{KUBECTL.parent}{os.pathsep}{os.environ['PATH']}"
     kubectl = tool(KUBECTL, "kubectl", "`make up` brings it")
     ossa = tool(OSSA, "ossa", "`make venv` installs it")
     name = time.strftime("demo-%Y%m%d-%H%M%S", time.gmtime())
@@ -97,6 +101,8 @@ def main() -> None:
     run([kubectl, "get", "executions"], "what has run")
     run([ossa, "tasks", name], "its tasks")
     run([ossa, "download", name, "--to", str(reports)], "its report")
+    requestflow.show(kubectl, tool(PYTHON, "python3", "`make cli` installs it"))
+    audittrail.verify(kubectl, ossa, REPO / reports / "audit")
     governance(kubectl, ossa, reports)
     print(f"\nThe report is in {reports}: open report.md and report.png.")
 
