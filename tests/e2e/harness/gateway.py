@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from ossa.api.gateway import EVENTS, IDEMPOTENCY_KEY, ORCHESTRATE, SIGN_IN
-from ossa.bus.frames import SUBPROTOCOL
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from ossa.api.gateway import EVENTS, IDEMPOTENCY_KEY, ORCHESTRATE, SIGN_IN
+from ossa.bus.frames import SUBPROTOCOL
 from ossa.gateway.identity import PREFIX
 from tests.e2e.harness.namespace import RBAC, Namespace
 from tests.e2e.harness.objects import JSONObject
