@@ -20,8 +20,9 @@ from ossa.kube.client import ApiClient
 from ossa.kube.config import NoCluster, load_config
 from ossa.logs import log_to
 from ossa.store.access import Access
-from ossa.store.blobs import Blobs, StoreUnusable
+from ossa.store.blobs import Blobs
 from ossa.store.cluster import ClusterAccess
+from ossa.store.objects import StoreUnusable
 from ossa.store.service import Service
 from ossa.store.signing import KeyUnusable, Signer, load_key
 from ossa.store.sweep import Sweeper, keep_sweeping

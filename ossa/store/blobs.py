@@ -8,32 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import obstore
-from obstore.exceptions import BaseError
-from obstore.store import ObjectStore, from_url
+from obstore.store import ObjectStore
 from pydantic import BaseModel, ConfigDict
 
 from ossa.store.access import is_safe_name
-from ossa.store.errors import NotFound, StorageFull, TooLarge, Unavailable
+from ossa.store.errors import NotFound, TooLarge, Unavailable
+from ossa.store.objects import open_store, translated
 
 # Up to this size an artifact is one request to the storage; above, parts of this size.
 PART_SIZE = 5 * 1024 * 1024
 _PARTS_AT_ONCE = 4
 _RECORD = ".json"
-
-
-class StoreUnusable(Exception):
-    """The storage cannot be opened; the message says why and which."""
 
 
 class Record(BaseModel):
@@ -84,25 +77,21 @@ class Blobs:
 
         Credentials come from the environment, as each provider has it (AWS_*, …). Raises StoreUnusable.
         """
-        parts = urlsplit(url)
-        try:
-            store = from_url(url)
-        except (BaseError, ValueError) as error:
-            raise StoreUnusable(f"the artifact store {url!r} cannot be opened: {_first_line(error)}") from error
-        return cls(store, local=Path(url2pathname(parts.path)) if parts.scheme == "file" else None)
+        store, local = open_store(url, what="the artifact store")
+        return cls(store, local=local)
 
     async def check(self) -> None:
         """Raises Unavailable where the storage does not answer. A full one still hands out what it has."""
         if self._local is not None and not await asyncio.to_thread(os.access, self._local / ".", os.W_OK | os.X_OK):
             raise Unavailable(f"{self._local} is no folder that can be written to")
-        with _translated():
+        with translated("artifacts"):
             await obstore.list_with_delimiter_async(self._store)
 
     async def write(self, folder: Folder, nonce: bytes, body: AsyncIterator[bytes], *, max_size: int) -> Written:
         """Store the bytes. Nobody sees them before `commit`. Raises TooLarge, and what `body` raises."""
         counted = _Counted(body, max_size)
         first = await counted.upto(PART_SIZE)
-        with _translated():
+        with translated("artifacts"):
             if counted.ended:
                 await obstore.put_async(self._store, folder.path(nonce), first)
             else:
@@ -117,12 +106,12 @@ class Blobs:
 
     async def commit(self, folder: Folder, nonce: bytes, record: Record) -> None:
         """From now on the artifact is there."""
-        with _translated():
+        with translated("artifacts"):
             await obstore.put_async(self._store, folder.path(nonce) + _RECORD, record.model_dump_json().encode())
 
     async def record(self, folder: Folder, nonce: bytes) -> Record | None:
         """What is known of an artifact; None where there is none."""
-        with _translated():
+        with translated("artifacts"):
             try:
                 found = await obstore.get_async(self._store, folder.path(nonce) + _RECORD)
                 return Record.model_validate_json(bytes(await found.bytes_async()))
@@ -132,7 +121,7 @@ class Blobs:
     async def read(self, folder: Folder, nonce: bytes) -> AsyncIterator[bytes]:
         """The bytes in pieces of about 1 MiB. An error after the first piece goes through as it is."""
         try:
-            with _translated():
+            with translated("artifacts"):
                 found = await obstore.get_async(self._store, folder.path(nonce))
         except FileNotFoundError as error:
             raise NotFound("the record of the artifact is there and its bytes are not") from error
@@ -141,7 +130,7 @@ class Blobs:
 
     async def folders(self) -> list[Folder]:
         """The folders of all executions that have artifacts."""
-        with _translated():
+        with translated("artifacts"):
             return [
                 Folder(namespace, uid)
                 for namespace in await self._names("")
@@ -151,7 +140,7 @@ class Blobs:
 
     async def delete(self, folder: Folder) -> None:
         """Remove all that an execution wrote."""
-        with _translated():
+        with translated("artifacts"):
             async for batch in obstore.list(self._store, folder.path() + "/"):
                 # Another replica may have been here first.
                 with contextlib.suppress(FileNotFoundError):
@@ -202,18 +191,3 @@ class _Counted:
         self._digest.update(chunk)
         if self._size > self._max_size:
             raise TooLarge(f"an artifact may have {self._max_size} bytes, and this one has more")
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except BaseError as error:
-        # The storage's errors carry the system's error as text only.
-        if f"code: {errno.ENOSPC}," in str(error) or f"code: {errno.EDQUOT}," in str(error):
-            raise StorageFull("no space is left for artifacts; delete old executions or enlarge the volume") from error
-        raise Unavailable(f"the artifact storage does not answer: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

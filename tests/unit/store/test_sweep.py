@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ossa.store.blobs import Blobs, Folder, Record, StoreUnusable
+from ossa.store.blobs import Blobs, Folder, Record
 from ossa.store.errors import Unavailable
+from ossa.store.objects import StoreUnusable
 from ossa.store.sweep import Sweeper
 from tests.unit.store.running import Cluster
 
