@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 # asked: written down before it is carried out; the entry of the same id that says how it ended follows.
 Outcome = Literal["asked", "allowed", "denied", "failed"]
@@ -17,7 +16,7 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str = Field(max_length=64, description="The request's id; the same where it is written twice.")
-    time: datetime
+    time: AwareDatetime
     user: str = Field(max_length=512, description="As Kubernetes knows them; empty where nobody signed in.")
     address: str = Field(default="", max_length=64)
     verb: str = Field(max_length=32, description="create, update, delete, approve, sign-in, …")

@@ -9,10 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ossa.audit.chain import BadLink, Link, read_link
-from ossa.audit.heads import Head
-
-# The one field of a message on the stream.
-FIELD = "segment"
+from ossa.audit.heads import Head, Keys
 
 
 class Segment(BaseModel):
@@ -38,6 +35,12 @@ class Segment(BaseModel):
         """Of links that were just made, which are not read again."""
         return cls.model_construct(links=tuple(link.text for link in links), head=head)
 
+    @property
+    def id(self) -> str:
+        """The same for the same links of the same chain."""
+        first, last = read_link(self.links[0]).body.seq, read_link(self.links[-1]).body.seq
+        return f"{self.head.epoch}/{first}-{last}"
+
     def read(self) -> list[Link]:
         """The links. Raises ValueError where one is none."""
         try:
@@ -55,3 +58,11 @@ def runs(links: Iterable[Link]) -> list[list[Link]]:
         else:
             found.append([link])
     return found
+
+
+def is_proven(segment: Segment, keys: Keys) -> bool:
+    """Whether a known key signed the head, and the links are those that it proves, the last of them being its own."""
+    links = segment.read()
+    if not keys.proves(segment.head) or (links[-1].body.seq, links[-1].hash) != (segment.head.seq, segment.head.hash):
+        return False
+    return all(two.body.previous == one.hash for one, two in pairwise(links))

@@ -67,18 +67,12 @@ class Thinning:
 
 
 def _summed(kind: _Kind, first: Entry, count: int) -> Entry:
-    """The first one of them, with the count; what they do not share is left out."""
+    """The first one of them, with the count; what they do not share is left out.
+
+    Its id is another: an entry that was refused may come again and then be kept under its own.
+    """
+    shared = {"id": f"counted/{first.id}"[:64], "count": count, "user": "", "namespace": "", "name": ""}
     if kind == _REST:
-        reason = "so many more were refused, of all sorts and from many addresses"
-        return first.model_copy(
-            update={"count": count, "user": "", "address": "", "namespace": "", "name": "", "reason": reason}
-        )
-    return first.model_copy(
-        update={
-            "count": count,
-            "user": "",
-            "namespace": "",
-            "name": "",
-            "reason": f"so many alike; {first.reason}"[:1024],
-        }
-    )
+        reason = "so many more, of all sorts and from many addresses"
+        return first.model_copy(update={**shared, "address": "", "reason": reason})
+    return first.model_copy(update={**shared, "reason": f"so many alike; {first.reason}"[:1024]})

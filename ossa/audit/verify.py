@@ -11,6 +11,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from pydantic import ValidationError
+
 from ossa.audit.chain import BadLink, Witnessed, read_link
 from ossa.audit.chaincheck import ChainCheck, Claim
 from ossa.audit.findings import ChainVerdict, Finding, Verdict
@@ -59,6 +61,15 @@ class Verifier:
         check.add(link, place)
         if body.witnessed:
             self._witnessed.setdefault(((writer, epoch), body.seq), []).extend(body.witnessed)
+
+    def head_line(self, text: str, *, place: str) -> None:
+        """A head as it was found."""
+        try:
+            head = Head.model_validate_json(text)
+        except ValidationError:
+            self.found(Finding("forged", "", "", 0, 0, f"in {place} lies {text[:80]!r}, which is no head"))
+            return
+        self.head(head, place=place)
 
     def head(self, head: Head, *, place: str) -> None:
         """A head, wherever it is from. One that no key proves is a finding, and proves nothing."""

@@ -34,3 +34,4 @@ def test_one_kind_is_told_once_its_window_is_over() -> None:
     (told,) = thinning.tell(NOW + timedelta(seconds=60))
     assert (told.count, told.address, told.user, told.status) == (9, "10.0.0.1", "", 401)
     assert "wrong password" in told.reason
+    assert told.id != refused.id  # which may come again, and is then not known yet
