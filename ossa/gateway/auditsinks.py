@@ -1,0 +1,91 @@
+"""Where the links of the audit trail go: PostgreSQL, with it away the disk of Redis, and a copy for the archive."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ossa.audit.chain import Link
+from ossa.audit.heads import Head
+from ossa.bus.messages import AUDIT
+from ossa.bus.segments import message_of
+from ossa.store.records.audit import add
+from ossa.store.records.errors import RecordsUnavailable
+from ossa.store.records.pool import Records
+
+_log = logging.getLogger("ossa.audit")
+
+Linked = tuple[list[Link], Head]
+# Seconds that each of the two may take, and that are left between two copies once one failed.
+ANSWER: Final = 2.5
+PAUSE: Final = 2.0
+# Segments on the stream while PostgreSQL has them, too, and that wait to be copied: the archive fetches from PostgreSQL
+# what is trimmed or left out.
+STREAM_LENGTH: Final = 100_000
+COPIES: Final = 1_000
+_FIELD: Final = "message"
+
+
+class Sinks:
+    """Writes segments. Everything may be written again: a link is told by its chain and number."""
+
+    def __init__(self, records: Records, bus: Redis | None) -> None:
+        self._records, self._bus = records, bus
+        self._copies: list[Linked] = []
+        self._copy = asyncio.Event()
+
+    async def write(self, segments: Sequence[Linked]) -> bool:
+        """Whether they are durable now."""
+        if await self._to_records(segments):
+            # Where Redis does not answer, nobody waits for it, and nothing is piled up.
+            self._copies = [*self._copies, *segments][-COPIES:]
+            self._copy.set()
+            return True
+        return await self._to_bus(segments, durably=True)
+
+    async def copy(self) -> None:
+        """Copies what PostgreSQL has to the stream, until it is cancelled."""
+        while True:
+            await self._copy.wait()
+            if not await self.copy_rest():
+                await asyncio.sleep(PAUSE)
+
+    async def copy_rest(self) -> bool:
+        """Copies what waits for it; whether that went well."""
+        self._copy.clear()
+        waiting, self._copies = self._copies, []
+        return not waiting or await self._to_bus(waiting, durably=False)
+
+    async def _to_records(self, segments: Sequence[Linked]) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER):
+                await add(self._records, segments)
+        except (RecordsUnavailable, TimeoutError) as error:
+            _log.warning("PostgreSQL does not take the audit trail", extra={"error": str(error) or "no answer"})
+            return False
+        return True
+
+    async def _to_bus(self, segments: Sequence[Linked], *, durably: bool) -> bool:
+        """Durably: whether Redis has it on its disk, for which it needs `appendonly yes`."""
+        if self._bus is None:
+            return False
+        pipeline = self._bus.pipeline(transaction=False)
+        for links, head in segments:
+            text = message_of(links, head).model_dump_json(exclude_none=True)
+            # While PostgreSQL is away the stream alone has them: nothing is trimmed.
+            pipeline.xadd(AUDIT, {_FIELD: text}, maxlen=None if durably else STREAM_LENGTH, approximate=True)
+        if durably:
+            pipeline.execute_command("WAITAOF", 1, 0, int(ANSWER * 1000))
+        try:
+            async with asyncio.timeout(ANSWER):
+                answers = await pipeline.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            if durably:
+                _log.error("Redis does not take the audit trail", extra={"error": str(error) or "no answer"})
+            return False
+        return not durably or int(answers[-1][0]) >= 1
