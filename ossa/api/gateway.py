@@ -36,6 +36,7 @@ LOGS = f"{EXECUTION}/logs"  # GET, text/plain, streamed; ?task= &index= &follow=
 APPROVALS = f"{EXECUTION}/approvals"  # GET
 APPROVE = f"{EXECUTION}/approve"  # POST
 STEER = f"{EXECUTION}/{{action}}"  # POST, pause, resume, cancel, retry or rerun
+AUDIT_EVENTS = f"{PREFIX}/audit/events"  # POST: what the API server notes, for the audit trail
 SIGN_IN, REFRESH, SIGN_OUT, WHO_AM_I = "/auth/login", "/auth/refresh", "/auth/logout", "/auth/whoami"
 
 IDEMPOTENCY_KEY = "Idempotency-Key"

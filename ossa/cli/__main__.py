@@ -23,7 +23,7 @@ import ossa.cli.steer as steering
 import ossa.cli.watch as watches
 from ossa.api.approval import Verdict
 from ossa.api.contract import GROUP
-from ossa.cli import governance
+from ossa.cli import auditline, governance
 from ossa.cli.artifacts import Source
 from ossa.cli.outcome import Exit, Stop
 from ossa.cli.session import Session
@@ -34,7 +34,7 @@ from ossa.kube.errors import ApiError
 EXIT_CODES = """\
 exit codes:
   0    it worked; of `watch` and with --watch: the execution is Completed
-  1    the execution Failed, or was deleted; `lint` or `policy test` found something
+  1    the execution Failed, or was deleted; `lint`, `policy test` or `audit verify` found something
   2    the command line makes no sense
   3    --timeout is over; the execution goes on
   4    the cluster could not do it: not found, refused, not possible any more, or away
@@ -133,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
         verdict.add_argument("task", metavar="TASK")
         verdict.add_argument("--reason", default="", metavar="TEXT", help="why, for those who read it later")
     governance.add_commands(commands, common, place)
+    auditline.add_commands(commands, common)
     return main_parser
 
 
@@ -154,6 +155,8 @@ async def dispatch(options: argparse.Namespace) -> Exit:
     """Do what the command line says."""
     if options.command in governance.COMMANDS:
         return await governance.dispatch(options)
+    if options.command in auditline.COMMANDS:
+        return await auditline.dispatch(options)
     config = load_config(context=options.context)
     as_json = options.output == "json"
     async with ApiClient(config) as api:
