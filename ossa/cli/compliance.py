@@ -48,7 +48,7 @@ def report(  # noqa: PLR0913 - each by name
 ) -> Exit:
     """Print the reports of the frameworks; of none named those of all that are shipped."""
     loaded = [load_framework(name) for name in frameworks or SHIPPED]
-    ledger = Ledger(seen.world, now, in_cluster=in_cluster, absent=seen.absent, hidden=seen.hidden)
+    ledger = Ledger(seen.world, now, in_cluster=in_cluster, absent=seen.absent, hidden=seen.hidden, trail=seen.trail)
     made = [ledger.report(framework, origin=seen.origin, notes=seen.notes) for framework in loaded]
     if form == "json":
         print(json.dumps(report_json(made), indent=2))

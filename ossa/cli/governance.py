@@ -88,6 +88,12 @@ def _add_compliance(commands: Commands, place: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--files", action="append", default=[], metavar=FILES, help="look at these instead of the cluster; repeatable"
     )
+    made.add_argument(
+        "--system-namespace",
+        default="ossa-system",
+        metavar="NAME",
+        help="where OSSA runs (default: ossa-system)",
+    )
     made.add_argument("--summary", action="store_true", help="as text: the counts alone")
 
 
@@ -106,7 +112,9 @@ async def dispatch(options: argparse.Namespace) -> Exit:
         )
     if options.command == "compliance":
         return report(
-            seen_in_files(options.files, namespace) if options.files else await from_cluster(options),
+            seen_in_files(options.files, namespace)
+            if options.files
+            else await from_cluster(options, options.system_namespace),
             frameworks=options.framework,
             form=options.output,
             summary=options.summary,
@@ -122,9 +130,11 @@ async def dispatch(options: argparse.Namespace) -> Exit:
     return explain(await from_cluster(options), options.policy, as_json=as_json)
 
 
-async def from_cluster(options: argparse.Namespace) -> Seen:
+async def from_cluster(options: argparse.Namespace, system_namespace: str | None = None) -> Seen:
     """What the user may see; with --namespace of that one alone."""
     config = load_config(context=options.context)
     async with ApiClient(config) as api:
         session = Session(api=api, namespace=options.namespace or config.namespace)
-        return await read_cluster(session, one_namespace=options.namespace is not None)
+        return await read_cluster(
+            session, one_namespace=options.namespace is not None, system_namespace=system_namespace
+        )

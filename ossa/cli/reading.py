@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from ossa.api.base import JSONObject
 from ossa.api.contract import API_VERSION, GROUP
+from ossa.api.trail import STATUS_KEY, TRAIL_STATUS, TrailStatus
 from ossa.cli.manifests import DEFAULT_NAMESPACE, Found, read_manifests, with_namespace
 from ossa.cli.session import Session
 from ossa.governance.world import SUBJECTS, World, metadata_of
@@ -30,7 +33,7 @@ class Seen:
     """What could be read, and where it is from.
 
     notes: what could not be read, and why, for a person. absent: kinds that are not installed. hidden: kinds of which
-    not all may be seen.
+    not all may be seen. trail: what the monitor tells of the audit trail.
     """
 
     world: World
@@ -38,6 +41,7 @@ class Seen:
     notes: tuple[str, ...] = ()
     absent: frozenset[str] = frozenset()
     hidden: frozenset[str] = frozenset()
+    trail: TrailStatus | None = None
 
 
 def world_of(found: Found, namespace: str = DEFAULT_NAMESPACE) -> World:
@@ -53,8 +57,10 @@ def seen_in_files(paths: Sequence[str], namespace: str = DEFAULT_NAMESPACE) -> S
     return Seen(world_of(found, namespace), "from files, as a cluster with these would be", notes, hidden=hidden)
 
 
-async def read_cluster(session: Session, *, one_namespace: bool) -> Seen:
+async def read_cluster(session: Session, *, one_namespace: bool, system_namespace: str | None = None) -> Seen:
     """All objects that policies are about: of one namespace, or of all that may be listed.
+
+    system_namespace: where OSSA runs, to look at what it tells of the audit trail, too.
 
     Raises ApiError where the cluster is away; what is refused or not there is said in the notes.
     """
@@ -64,8 +70,10 @@ async def read_cluster(session: Session, *, one_namespace: bool) -> Seen:
         items += await reader.namespaced(kind, plural)
     items += await reader.namespaces()
     items += await reader.params([item for item in items if item["kind"] == "AgentPolicy"])
+    trail = await reader.trail(system_namespace) if system_namespace is not None else None
     origin = f"from namespace {session.namespace} of the cluster" if one_namespace else "from the cluster"
-    return Seen(World.of(items), origin, tuple(reader.notes), frozenset(reader.absent), frozenset(reader.hidden))
+    absent, hidden = frozenset(reader.absent), frozenset(reader.hidden)
+    return Seen(World.of(items), origin, tuple(reader.notes), absent, hidden, trail)
 
 
 class _Reader:
@@ -124,6 +132,19 @@ class _Reader:
             except ApiError as error:
                 self._missed("ConfigMap", f"ConfigMap {namespace}/{name}", error)
         return found
+
+    async def trail(self, namespace: str) -> TrailStatus | None:
+        """What the monitor tells of the audit trail."""
+        what = f"the audit trail (ConfigMap {namespace}/{TRAIL_STATUS})"
+        try:
+            item = await self._session.api.get(core("configmaps", namespace, TRAIL_STATUS))
+            return TrailStatus.model_validate_json((item.get("data") or {}).get(STATUS_KEY, ""))
+        except ApiError as error:
+            if error.status != 404:
+                self._missed("ConfigMap", what, error)
+        except ValidationError:
+            self.notes.append(f"{what}: it holds something else than the monitor would write")
+        return None
 
     async def _list(self, path: str, kind: str, *, api_version: str = API_VERSION) -> list[JSONObject]:
         items: list[JSONObject] = []

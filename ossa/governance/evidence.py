@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
+from ossa.api.trail import TrailStatus
+from ossa.engine.clock import from_text
 from ossa.engine.values import shorten
 from ossa.governance.framework import Control, Framework, Record
 from ossa.governance.objects import judge
@@ -21,6 +23,9 @@ Status = Literal["enforced", "evidence-present", "not-met", "unavailable", "orga
 STATUSES: tuple[Status, ...] = ("enforced", "evidence-present", "not-met", "unavailable", "organisational")
 RECORDED: Mapping[Record, str] = {"approvals": "Approval", "stops": "Execution", "monitors": "Agent"}
 WHY_MOST = 300
+# Six months, however they fall; and how old a verification of the audit trail may be.
+KEPT_DAYS = 183
+VERIFIED_WITHIN = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Thing:
 class Evidence:
     """One piece. source: policy, a record, or gap; name: of the policy. objects: those that `text` speaks of."""
 
-    source: Literal["policy", "approvals", "stops", "monitors", "gap"]
+    source: Literal["policy", "approvals", "stops", "monitors", "trail", "retention", "gap"]
     name: str
     status: Status
     text: str
@@ -96,10 +101,11 @@ class Ledger:
     """What there is, judged once, for the reports of any frameworks.
 
     in_cluster: whether the objects are from a cluster, whose operator says which policies are Ready.
-    absent: kinds that the cluster does not know. hidden: kinds of which not all could be looked at.
+    absent: kinds that the cluster does not know. hidden: kinds of which not all could be looked at. trail: what the
+    monitor tells of the audit trail; None where it tells nothing, or that cannot be looked at.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by name
         self,
         world: World,
         now: datetime,
@@ -107,8 +113,10 @@ class Ledger:
         in_cluster: bool,
         absent: Iterable[str] = (),
         hidden: Iterable[str] = (),
+        trail: TrailStatus | None = None,
     ) -> None:
         self._world = world
+        self._trail = trail
         self._now = now
         self._in_cluster = in_cluster
         self._absent = frozenset(absent)
@@ -194,6 +202,8 @@ class Ledger:
     def _record(self, record: Record) -> Evidence:
         if record == "approvals":
             return self._approvals()
+        if record in ("trail", "retention"):
+            return of_trail(self._trail, record, self._now)
         if record == "stops":
             found = [(item, _stopped(item)) for item in self._world.all("Execution")]
             things = tuple(_thing(item, why) for item, why in found if why)
@@ -221,6 +231,28 @@ class Ledger:
             return Evidence(record, "", "unavailable", none + unseen)
         kinds = things[0].kind if len(things) == 1 else f"{things[0].kind}s"
         return Evidence(record, "", "evidence-present", f"{len(things)} {kinds}: each {what}", things)
+
+
+def of_trail(trail: TrailStatus | None, record: Literal["trail", "retention"], now: datetime) -> Evidence:
+    """What the audit trail is evidence for: that it is proven, or that it is kept for long enough."""
+    if trail is None:
+        return Evidence(
+            record, "", "unavailable", "nothing tells of an audit trail; docs/audit.md says how to keep one"
+        )
+    text = f"{trail.links} links in {trail.chains} chains, verified {trail.verified_at}"
+    if now - from_text(trail.verified_at) > VERIFIED_WITHIN:
+        return Evidence(record, "", "unavailable", f"{text}, and not since: look after ossa-monitor")
+    if record == "retention":
+        kept = f"it is kept for {trail.kept_days} days{', and archived' if trail.archived else ''}"
+        if trail.kept_days < KEPT_DAYS:
+            return Evidence(record, "", "not-met", f"{kept}; six months are {KEPT_DAYS}")
+        return Evidence(record, "", "evidence-present", kept)
+    if trail.faults:
+        found = shorten(trail.finding, WHY_MOST)
+        return Evidence(record, "", "not-met", f"{text}: {trail.faults} findings, the first: {found}")
+    if not trail.links:
+        return Evidence(record, "", "unavailable", f"{text}: it is empty")
+    return Evidence(record, "", "evidence-present", f"{text}: all proven by signed heads, says the monitor")
 
 
 def _combined(held: Sequence[Evidence]) -> Status:

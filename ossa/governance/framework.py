@@ -10,8 +10,9 @@ from ossa.api.base import Model
 
 SHIPPED = ("iso-42001", "nist-ai-rmf", "eu-ai-act")
 FOLDER = "frameworks"  # beside this module
-# What besides policies can be evidence: decided Approvals, stopped Executions, Agents of type monitor.
-Record = Literal["approvals", "stops", "monitors"]
+# What besides policies can be evidence: decided Approvals, stopped Executions, Agents of type monitor, and of the audit
+# trail that it is proven, and for how long it is kept.
+Record = Literal["approvals", "stops", "monitors", "trail", "retention"]
 ControlId = Annotated[str, Field(min_length=1, max_length=63)]
 
 
@@ -32,7 +33,7 @@ class Control(Model):
         description="technical: a cluster can give evidence; organisational: none can."
     )
     looks_at: str = Field(default="", description="What in the cluster is the evidence.")
-    records: list[Record] = Field(default_factory=list, description="Objects that are evidence besides policies.")
+    records: list[Record] = Field(default_factory=list, description="What is evidence besides policies.")
     unavailable: list[str] = Field(default_factory=list, description="What would be evidence and is not built yet.")
 
 

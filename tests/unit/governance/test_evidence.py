@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ossa.api.trail import TrailStatus
 from ossa.governance.evidence import Ledger, Report
 from ossa.governance.evidencepage import report_html
 from ossa.governance.evidencereport import COLUMNS, report_json, rows, summary_text
@@ -30,6 +31,8 @@ FRAMEWORK = Framework.model_validate(
             {"id": "5", "title": "Stops", "kind": "technical", "records": ["stops"]},
             {"id": "6", "title": "Monitors", "kind": "technical", "records": ["monitors"]},
             {"id": "7", "title": "Nobody's", "kind": "technical"},
+            {"id": "8", "title": "Logs", "kind": "technical", "records": ["trail"]},
+            {"id": "9", "title": "Kept logs", "kind": "technical", "records": ["trail", "retention"]},
         ],
     }
 )
@@ -62,8 +65,13 @@ def agent(name: str = "a", **spec: Any) -> dict[str, Any]:
     return made("Agent", name, {"capabilities": [{"name": "do"}], "runtime": {"handler": "a:b"}, **spec})
 
 
-def report(*items: dict[str, Any], in_cluster: bool = True, **missing: tuple[str, ...]) -> Report:
-    ledger = Ledger(World.of(items), NOW, in_cluster=in_cluster, **missing)
+def report(
+    *items: dict[str, Any],
+    in_cluster: bool = True,
+    trail: TrailStatus | None = None,
+    **missing: tuple[str, ...],
+) -> Report:
+    ledger = Ledger(World.of(items), NOW, in_cluster=in_cluster, trail=trail, **missing)
     return ledger.report(FRAMEWORK, origin="from a test", notes=["agents: not looked at"])
 
 
@@ -165,7 +173,7 @@ def test_the_table_and_the_json_say_the_same() -> None:
         ["", "", "", "Trails are not built."],
         ["3", "organisational", "People", ""],
     ]
-    assert summary_text(found) == "0 enforced, 0 evidence-present, 2 not-met, 4 unavailable, 1 organisational"
+    assert summary_text(found) == "0 enforced, 0 evidence-present, 2 not-met, 6 unavailable, 1 organisational"
     (shown,) = report_json([found])["frameworks"]
     assert shown["summary"]["not-met"] == 2
     assert shown["dates"] == [
@@ -234,3 +242,38 @@ def test_a_large_cluster_makes_no_large_page() -> None:
     found = report(policy(), *(agent(f"a{number}") for number in range(300)))
     assert "and 250 more" in report_html([found])
     assert len(report_json([found])["frameworks"][0]["controls"][0]["evidence"][0]["objects"]) == 300
+
+
+@pytest.mark.parametrize(
+    ("more", "trail", "kept", "said"),
+    [
+        ({}, "evidence-present", "evidence-present", "12 links in 3 chains"),
+        (
+            {"faults": 2, "finding": "records: missing: 4-9"},
+            "not-met",
+            "not-met",
+            "2 findings, the first: records: missing",
+        ),
+        ({"keptDays": 90}, "evidence-present", "not-met", "all proven"),
+        ({"links": 0}, "unavailable", "evidence-present", "it is empty"),
+        ({"verifiedAt": "2025-12-29T00:00:00Z"}, "unavailable", "unavailable", "and not since"),
+    ],
+)
+def test_a_trail_is_evidence_while_it_is_proven_and_kept(
+    more: dict[str, Any], trail: str, kept: str, said: str
+) -> None:
+    held = {
+        "verifiedAt": "2025-12-31T20:00:00Z",
+        "chains": 3,
+        "links": 12,
+        "faults": 0,
+        "keptDays": 183,
+        "archived": True,
+    }
+    found = report(trail=TrailStatus.model_validate({**held, **more}))
+    assert (status(found, "8"), status(found, "9")) == (trail, kept)
+    assert said in next(one.text for control in found.controls for one in control.evidence if one.source == "trail")
+
+
+def test_without_a_trail_there_is_no_evidence() -> None:
+    assert [status(report(), control) for control in "89"] == ["unavailable"] * 2
