@@ -37,7 +37,8 @@ APPROVALS = f"{EXECUTION}/approvals"  # GET
 APPROVE = f"{EXECUTION}/approve"  # POST
 STEER = f"{EXECUTION}/{{action}}"  # POST, pause, resume, cancel, retry or rerun
 AUDIT_EVENTS = f"{PREFIX}/audit/events"  # POST: what the API server notes, for the audit trail
-SIGN_IN, REFRESH, SIGN_OUT, WHO_AM_I = "/auth/login", "/auth/refresh", "/auth/logout", "/auth/whoami"
+SIGN_IN, REFRESH = f"{PREFIX}/auth/login", f"{PREFIX}/auth/refresh"  # POST
+SIGN_OUT, WHO_AM_I = f"{PREFIX}/auth/logout", f"{PREFIX}/auth/whoami"  # POST, GET
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 # Printable ASCII, as in the draft of the header's standard; quotes are part of the key.
@@ -198,26 +199,33 @@ class Page(StatusModel, Generic[T]):
     next: str | None = Field(default=None, description="`cursor` of the next page; unset on the last one.")
 
 
-class SignInRequest(Model):
+class SignInRequest(BaseModel):
     """A local user signs in."""
 
-    username: str = Field(min_length=1, max_length=128, description="Name of the user, without a prefix.")
-    password: str = Field(min_length=1, max_length=1024, repr=False, description="Their password.")
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=128, description="Name of the user, without a prefix.")
+    password: str = Field(min_length=1, repr=False, description="Their password.")
 
 
-class RefreshRequest(Model):
+class RefreshRequest(BaseModel):
     """New tokens for those that end soon. A refresh token is good for one use."""
 
-    refresh_token: str = Field(min_length=1, max_length=4096, repr=False, description="Of the last answer.")
+    model_config = ConfigDict(extra="forbid")
+
+    refresh_token: str = Field(min_length=1, repr=False, description="Of the last answer.")
 
 
-class Tokens(StatusModel):
-    """What a sign-in gives."""
+class Tokens(BaseModel):
+    """What a sign-in gives; named as in RFC 6749."""
+
+    model_config = ConfigDict(extra="ignore")
 
     access_token: str = Field(repr=False, description="Goes into the header Authorization: Bearer …")
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the kind of it
     expires_in: int = Field(description="Seconds until the access token ends.")
     refresh_token: str | None = Field(default=None, repr=False, description="For one refresh.")
+    user: str = Field(default="", description="Whose they are, e.g. ossa:alice.")
 
 
 class WhoAmI(StatusModel):
