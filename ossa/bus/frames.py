@@ -28,12 +28,13 @@ BEGINNING = "0-0"
 
 Name = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253)] | Literal[""]
 Position = Annotated[str, Field(pattern=POSITION)]
-CommandName = Literal["orchestrate", "pause", "resume", "cancel", "retry", "approve"]
+CommandName = Literal["orchestrate", "pause", "resume", "cancel", "retry", "rerun", "approve"]
 
 
 class Close(IntEnum):
     """Why the gateway closed a socket: 44xx is about the client, as HTTP's 4xx are."""
 
+    INTERNAL = 1011
     RESTART = 1012  # this replica ends; connect again and resume
     TRY_LATER = 1013  # as many sockets as it holds, or its events cannot be had now
     BAD_FRAME = 4400
@@ -45,7 +46,9 @@ class Close(IntEnum):
 
 
 # After these it makes sense to connect again with the same token.
-RESUMABLE = frozenset({1001, 1005, 1006, 1011, Close.RESTART, Close.TRY_LATER, Close.TOO_SLOW, Close.TOO_MANY})
+RESUMABLE = frozenset(
+    {1001, 1005, 1006, Close.INTERNAL, Close.RESTART, Close.TRY_LATER, Close.TOO_SLOW, Close.TOO_MANY}
+)
 
 
 class _FromClient(BaseModel):

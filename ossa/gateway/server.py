@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from ossa.gateway.events.protocol import Sockets
 from ossa.gateway.health import Health
 from ossa.gateway.metrics import Metrics
 from ossa.gateway.protocol import Limits, guarded
@@ -51,7 +52,7 @@ def server(app: ASGIApp, settings: Settings, metrics: Metrics) -> Server:
     config = uvicorn.Config(
         app,
         http=guarded(limits, metrics),
-        ws="websockets-sansio",
+        ws=Sockets,
         ws_max_size=WS_MESSAGE,
         # 10,000 idle clients would hold 10,000 compressors.
         ws_per_message_deflate=False,

@@ -58,15 +58,17 @@ class Checker:
         for begin in range(0, len(due), _AT_ONCE):
             await asyncio.gather(*(self.check(subscriber) for subscriber in due[begin : begin + _AT_ONCE]))
 
-    async def allow(self, token: str, start: Start) -> Identity:
-        """Whoever has the token, where they may follow what they ask for. Raises Problem."""
-        identity = await self._authenticator.identify(token)
+    async def identify(self, token: str) -> Identity:
+        """Whoever has the token. Raises Problem."""
+        return await self._authenticator.identify(token)
+
+    async def require(self, identity: Identity, start: Start) -> None:
+        """Raises Problem where they may not follow what they ask for."""
         await self._authorizer.require(identity, access_to(start))
-        return identity
 
     async def renew(self, subscriber: Subscriber, token: str) -> None:
         """Another token of the same user. Raises Problem; what cannot be known now leaves the old one."""
-        identity = await self._authenticator.identify(token)
+        identity = await self.identify(token)
         if identity.user != subscriber.identity.user:
             raise Problem(HTTPStatus.UNAUTHORIZED, "the new token is another user's: connect again")
         subscriber.token, subscriber.identity = token, identity
@@ -75,7 +77,8 @@ class Checker:
         """Close it where its token or permission no longer holds, or was not known for too long."""
         now = asyncio.get_running_loop().time()
         try:
-            identity = await self.allow(subscriber.token, subscriber.start)
+            identity = await self.identify(subscriber.token)
+            await self.require(identity, subscriber.start)
         except Problem as problem:
             code = close_code(problem)
             if code is not Close.TRY_LATER or now - subscriber.checked > self._hub.limits.unknown:

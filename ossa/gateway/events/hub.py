@@ -150,6 +150,7 @@ class Hub:
                 pauses.over()
                 while True:
                     await self._read()
+                    _obey()
             except BusUnavailable as error:
                 self.reading = False
                 _log.warning("events cannot be read", extra={"error": str(error)})
@@ -203,6 +204,16 @@ class Hub:
         self._ring.clear(position)
         for subscriber in self.subscribers:
             subscriber.catch_up(position, missed=_TRIMMED)
+
+
+def _obey() -> None:
+    """Raises CancelledError where this task was cancelled and has not heard of it.
+
+    Up to Python 3.11 `asyncio.wait_for`, by which redis-py sends, loses a cancellation that comes as it ends.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _gone(after: Position, extent: Extent) -> bool:

@@ -23,16 +23,20 @@ from ossa.gateway.events.subscriber import Subscriber
 from ossa.gateway.identity import Identity, RateLimiter
 from ossa.gateway.problems import MEDIA_TYPE, Problem
 
+REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
 # Bytes of a close frame's reason (RFC 6455).
 _REASON = 123
 _log = logging.getLogger("ossa.gateway.events")
 
 
 class Commands(Protocol):
-    """Carries commands out, by the same functions as REST's."""
+    """Carries commands out, by the same functions as REST's, and keeps the audit trail of sockets."""
 
     async def __call__(self, identity: Identity, address: str, command: Command) -> tuple[int, Mapping[str, Any]]:
         """Status and body as the REST request would have. Raises Problem."""
+
+    async def refused(self, identity: Identity | None, address: str, start: Start, problem: Problem) -> None:
+        """A socket was refused, to somebody unknown where there is no identity. Raises Problem."""
 
 
 class _Refused(Exception):
@@ -64,7 +68,7 @@ class Events:
         abort: Callable[[], None] | None = (scope.get("extensions") or {}).get(ABORT)
         await receive()  # websocket.connect
         try:
-            await self._let_in(handshake)
+            self._let_in(handshake)
         except Problem as problem:
             await _deny(send, problem)
             return
@@ -76,7 +80,7 @@ class Events:
         except _Refused as refused:
             await self._close(send, refused.code, str(refused), abort)
 
-    async def _let_in(self, handshake: Handshake) -> None:
+    def _let_in(self, handshake: Handshake) -> None:
         """What is refused before there is a socket. A browser sends an Origin always, anybody else never."""
         if handshake.origin is not None and handshake.origin not in self._origins:
             raise Problem(HTTPStatus.FORBIDDEN, "pages of this origin may not open sockets here")
@@ -85,7 +89,6 @@ class Events:
         full = len(self._hub.subscribers) >= self._hub.limits.sockets
         if full or self._unstarted >= self._hub.limits.unstarted:
             raise _away("this replica holds no more sockets: connect again", 5)
-        await self._limiter.take(None, handshake.address)
 
     async def _follow(self, handshake: Handshake, receive: Receive, send: ASGISend) -> None:
         self._unstarted += 1
@@ -119,9 +122,8 @@ class Events:
             token = start.token
         else:
             start, token = handshake.start(), handshake.token
-        if not token:
-            raise Problem(HTTPStatus.UNAUTHORIZED, "a token is needed: in the first frame, or in the handshake")
-        identity = await self._checker.allow(token, start)
+        token = token or ""
+        identity = await self._admit(token, handshake.address, start)
         if not self._hub.ready:
             raise _Refused(Close.TRY_LATER, "events cannot be read now: connect again")
         if not self._hub.admits(identity.user):
@@ -139,6 +141,23 @@ class Events:
             identity=identity,
             checked=asyncio.get_running_loop().time(),
         )
+
+    async def _admit(self, token: str, address: str, start: Start) -> Identity:
+        """Whoever has the token, where they may follow what they ask for, and do not come too often."""
+        identity: Identity | None = None
+        try:
+            if not token:
+                raise Problem(HTTPStatus.UNAUTHORIZED, "a token is needed: in the first frame, or in the handshake")
+            identity = await self._checker.identify(token)
+            await self._limiter.take(identity, address)
+            await self._checker.require(identity, start)
+        except Problem as problem:
+            if problem.status is HTTPStatus.UNAUTHORIZED:
+                await self._limiter.take(None, address)
+            if problem.status in REFUSALS:
+                await self._commands.refused(identity, address, start, problem)
+            raise
+        return identity
 
     async def _first_frame(self, receive: Receive) -> Start:
         try:

@@ -177,6 +177,10 @@ class Subscriber:
         except OSError:
             # The client hung up; whoever receives from it hears of that too, and ends the socket.
             self._feed.leave(self)
+        except Exception:  # noqa: BLE001 - logged, and told: a socket that stays and is silent would be worse
+            _log.exception("a defect: a socket cannot be served", extra={"user": self.identity.user})
+            self._task = None  # not to be cancelled: it ends here
+            self.close(Close.INTERNAL, "an error of the gateway's own: connect again")
         finally:
             self._task = None
 

@@ -101,8 +101,12 @@ class World:
     commands: list[Command] = field(default_factory=list)
     seconds: float = 0.0  # that a command takes
     done: int = 0
+    broken: bool = False  # snapshots cannot be made, by a defect
+    refusals: list[tuple[str, str, int]] = field(default_factory=list)
 
     async def snapshots(self, _: Identity, start: Start) -> AsyncGenerator[Snapshot, None]:
+        if self.broken:
+            raise RuntimeError("a defect")
         asked = [
             Standing(execution=view)
             for view in self.standing
@@ -112,7 +116,11 @@ class World:
         if len(asked) > 1:
             yield Snapshot(executions=asked[1:], last=True)
 
-    async def run(self, identity: Identity, address: str, command: Command) -> tuple[int, Mapping[str, Any]]:
+    async def refused(self, identity: Identity | None, address: str, start: Start, problem: Problem) -> None:
+        assert address
+        self.refusals.append((identity.user if identity else "", start.namespace, int(problem.status)))
+
+    async def __call__(self, identity: Identity, address: str, command: Command) -> tuple[int, Mapping[str, Any]]:
         assert address
         self.commands.append(command)
         await asyncio.sleep(self.seconds)
@@ -209,7 +217,7 @@ async def serving(
     )
     checker = Checker(hub, people, people)
     app = FastAPI()
-    app.include_router(routes(hub, checker, limiter=people, commands=world.run, origins=origins))
+    app.include_router(routes(hub, checker, limiter=people, commands=world, origins=origins))
     port = port or free_port()
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, ws=Sockets, ws_per_message_deflate=False, lifespan="off", log_level="warning",

@@ -176,6 +176,9 @@ async def test_a_bad_start_is_refused_with_a_code(redis_url: str, first: str | b
         assert got == code
         assert reason
         assert "mallory" not in reason
+        refused = {Close.UNAUTHENTICATED: ("", 401), Close.FORBIDDEN: ("ossa:alice", 403)}.get(code)
+        told = [(user, status) for user, _, status in gateway.world.refusals]
+        assert told == ([refused] if refused else [])
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
