@@ -16,7 +16,7 @@ from ossa.bus.connection import BusUnavailable, Pauses, connect
 from ossa.bus.consumer import Consumer, Handler, Pace
 from ossa.bus.group import Group, parked_count, standings
 from ossa.bus.messages import EVENTS, METRICS, Event, Message, Metric
-from ossa.bus.room import make_room
+from ossa.bus.room import drop_gone_consumers, make_room
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig
 from ossa.monitor.announcer import Agents, Announcer
@@ -225,6 +225,8 @@ class Monitor:
                 found = [one for stream in streams for one in await standings(self.bus, stream)]
                 parked = [(stream, await parked_count(self.bus, stream)) for stream in streams]
                 await make_room(self.bus, streams)
+                for stream in streams:
+                    await drop_gone_consumers(self.bus, stream)
                 await alerts.look(found, parked)
                 self._metrics.looked(found, parked, await alerts.firing())
             except BusUnavailable as error:

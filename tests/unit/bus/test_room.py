@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,7 +11,7 @@ from redis.asyncio import Redis as Client
 from ossa.bus.connection import BusUnavailable
 from ossa.bus.group import Group
 from ossa.bus.publisher import Publisher
-from ossa.bus.room import make_room
+from ossa.bus.room import drop_gone_consumers, make_room
 from tests.unit.bus.busy import STREAM, client_of, postings
 from tests.unit.servers import Redis
 
@@ -49,3 +50,16 @@ async def test_a_full_server_refuses_and_takes_again_once_there_is_room(client: 
         await group.acknowledge([entry.id for entry in entries])
     assert await make_room(client, [STREAM]) > 5000
     await publisher.send(postings(0, 100))
+
+
+async def test_consumers_that_are_gone_are_dropped_unless_something_is_pending_with_them(client: Client) -> None:
+    assert await drop_gone_consumers(client, STREAM, idle=0.0) == 0
+    await Publisher(client).send(postings(0, 10))
+    gone, busy = Group(client, STREAM, "workers", "gone"), Group(client, STREAM, "workers", "busy")
+    await gone.acknowledge([entry.id for entry in await gone.read(5)])
+    assert len(await busy.read(5)) == 5
+    await asyncio.sleep(0.01)
+    assert await drop_gone_consumers(client, STREAM) == 0
+    assert await drop_gone_consumers(client, STREAM, idle=0.005) == 1
+    (left,) = await client.xinfo_consumers(STREAM, "workers")
+    assert left["name"] == b"busy"
