@@ -73,9 +73,10 @@ class Sink(Protocol):
 class Outbox:
     """Of one sink. `put` takes in, `run` writes."""
 
-    def __init__(self, name: str, sink: Sink, *, linger: float = LINGER) -> None:
+    def __init__(self, name: str, sink: Sink, *, linger: float | None = None) -> None:
+        """linger: seconds that changes wait for others to be written with them; LINGER where it is None."""
         self.name = name
-        self._linger = linger
+        self._linger = LINGER if linger is None else linger
         self.failures = 0  # since the last time that it went well
         self.written = 0  # changes, in all
         self._sink = sink

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from ossa.kube.client import ApiClient
-from ossa.monitor.outbox import LINGER, Change, Outbox, Sink, SinkUnavailable
+from ossa.monitor.outbox import Change, Outbox, Sink, SinkUnavailable
 from ossa.monitor.watching import Watching
 
 __all__ = ["Change", "Recorder", "Sink", "SinkUnavailable"]
@@ -19,7 +19,7 @@ class Recorder:
         """linger: seconds that changes wait for others to be written with them, by sink."""
         seconds = linger or {}
         self._api = api
-        self.outboxes = [Outbox(name, sink, linger=seconds.get(name, LINGER)) for name, sink in sinks.items()]
+        self.outboxes = [Outbox(name, sink, linger=seconds.get(name)) for name, sink in sinks.items()]
         self.watching = Watching(self.outboxes)
 
     async def run(self) -> None:
