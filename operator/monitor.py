@@ -21,12 +21,13 @@ from ossa.monitor.metrics import Metrics
 from ossa.monitor.process import Monitor
 from ossa.monitor.settings import BadSetting, Settings, settings_from
 from ossa.monitor.watching import KINDS
+from ossa.tracing import BadTracing, Tracing, tracing_from
 
 LEASE = "ossa-monitor"
 log = logging.getLogger("ossa.monitor")
 
 
-async def serve(config: KubeConfig, settings: Settings, elector: Elector) -> None:
+async def serve(config: KubeConfig, settings: Settings, elector: Elector, *, tracing: Tracing | None) -> None:
     """Works until SIGTERM or SIGINT, or until a part of it fails."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -40,7 +41,7 @@ async def serve(config: KubeConfig, settings: Settings, elector: Elector) -> Non
         return await asyncio.wrap_future(elector.elected)
 
     serving = health(port=settings.port, metrics_port=settings.metrics_port, metrics=metrics, ready=elector.in_touch)
-    async with serving, Monitor(config, settings, metrics) as monitor:
+    async with serving, Monitor(config, settings, metrics, tracing=tracing) as monitor:
         await monitor.run(stopped, elected())
 
 
@@ -48,12 +49,14 @@ def main() -> int:
     """The exit code; the last line on stderr says why where it is not 0."""
     log_to(sys.stderr)
     try:
-        settings, config = settings_from(), load_config()
-    except (BadSetting, NoCluster) as error:
+        settings, config, tracing = settings_from(), load_config(), tracing_from("ossa-monitor")
+    except (BadSetting, NoCluster, BadTracing) as error:
         log.error("cannot start: %s", error)
         return 1
     elector = Elector(LeaseClient(config, settings.namespace, LEASE))
-    asyncio.run(serve(config, settings, elector))
+    asyncio.run(serve(config, settings, elector, tracing=tracing))
+    if tracing is not None:
+        tracing.close()
     # Nothing of this process runs any more: another one may lead at once.
     elector.resign()
     return 0

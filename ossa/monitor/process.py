@@ -28,10 +28,12 @@ from ossa.monitor.processors.tasks import TaskProcessor
 from ossa.monitor.recorder import Recorder
 from ossa.monitor.recordssink import RecordsSink, Revisions
 from ossa.monitor.settings import Settings
+from ossa.monitor.spans import SpanSink
 from ossa.store.records.errors import RecordsUnavailable
 from ossa.store.records.migrate import migrate
 from ossa.store.records.pool import Records
 from ossa.store.records.retention import Partitioned, Retention, keep_up
+from ossa.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +105,11 @@ class AfterMigration:
 class Monitor:
     """One replica. An asynchronous context manager; `run` is called within it."""
 
-    def __init__(self, config: KubeConfig, settings: Settings, metrics: Metrics) -> None:
-        self._settings, self._metrics = settings, metrics
+    def __init__(
+        self, config: KubeConfig, settings: Settings, metrics: Metrics, *, tracing: Tracing | None = None
+    ) -> None:
+        """tracing: where the orchestrator's spans are exported to; None: nowhere."""
+        self._settings, self._metrics, self._tracing = settings, metrics, tracing
         self._stack = AsyncExitStack()
         self._migrated = asyncio.Event()
         self.bus: Redis = connect(settings.bus_url, name=f"ossa-monitor-{settings.name}")
@@ -191,15 +196,14 @@ class Monitor:
         epoch = await elected
         self._metrics.leads()
         log.info("this replica records", extra={"epoch": epoch})
-        recorder = Recorder(
-            self.api,
-            {
-                "records": AfterMigration(RecordsSink(self.records, self.api), self._migrated),
-                "events": Announcer(self.bus, agents_of(Revisions(self.api))),
-                **extras.sinks,
-            },
-            linger={"events": EVENTS_LINGER},
-        )
+        sinks: dict[str, Sink] = {
+            "records": AfterMigration(RecordsSink(self.records, self.api), self._migrated),
+            "events": Announcer(self.bus, agents_of(Revisions(self.api))),
+            **extras.sinks,
+        }
+        if self._tracing is not None:
+            sinks["traces"] = SpanSink(self._tracing)
+        recorder = Recorder(self.api, sinks, linger={"events": EVENTS_LINGER})
         self._metrics.outboxes(recorder.outboxes)
         async with asyncio.TaskGroup() as group:
             group.create_task(recorder.run())

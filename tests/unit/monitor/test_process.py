@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ossa.bus.consumer import Observer
 from ossa.bus.group import Standing
 from ossa.bus.messages import EVENTS, Alert
+from ossa.engine.clock import to_text
 from ossa.kube import paths
 from ossa.kube.config import KubeConfig
 from ossa.monitor.announcer import Announcer
@@ -31,6 +33,7 @@ from tests.unit.controllers.test_metrics import documented
 from tests.unit.monitor.states import FINISHED, UID, execution
 from tests.unit.monitor.test_announcer import nobody, phases
 from tests.unit.servers import Postgres, Redis, free_port
+from tests.unit.tracing.collector import collecting
 
 ROOT = Path(__file__).parents[3]
 RUNS = {"load": {"phase": "Running", "attempt": 1, "startedAt": "2026-01-01T12:00:05Z"}}
@@ -68,8 +71,10 @@ class Running:
 
 
 @asynccontextmanager
-async def monitor(config: KubeConfig, records: str, bus: str, folder: Path, name: str) -> AsyncIterator[Running]:
-    """The process with what it needs; it is killed in the end where it still runs."""
+async def monitor(
+    config: KubeConfig, records: str, bus: str, folder: Path, name: str, **more: str
+) -> AsyncIterator[Running]:
+    """The process with what it needs, and `more` of its environment; it is killed in the end where it still runs."""
     kubeconfig = {
         "current-context": "test",
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
@@ -91,6 +96,7 @@ async def monitor(config: KubeConfig, records: str, bus: str, folder: Path, name
         "OSSA_KEEP_METRICS_DAYS": "0",
         "OSSA_HEALTH_PORT": str(port),
         "OSSA_METRICS_PORT": str(metrics_port),
+        **more,
     }
     with (folder / f"{name}.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -192,6 +198,22 @@ async def test_with_postgresql_and_redis_away_it_starts_and_catches_up(
 
 async def _exists(url: str) -> bool:
     return bool(await value(url, "SELECT to_regclass('task_events') IS NOT NULL"))
+
+
+async def test_spans_of_what_has_ended_are_exported_where_an_endpoint_is_set(
+    redis: Redis, records_url: str, tmp_path: Path
+) -> None:
+    server, now = server_with_kinds(), to_text(datetime.now(UTC))
+    put(server, "Completed", DONE, conditions=FINISHED, startedAt=now, completedAt=now)
+    async with (
+        server.served() as config,
+        collecting() as collector,
+        monitor(config, records_url, redis.url, tmp_path, "one", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as one,
+    ):
+        await until(lambda: bool(collector.spans), 60)
+        assert {span.service for span in collector.spans} == {"ossa-monitor"}
+        one.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(one.process.wait(), 30) == 0
 
 
 async def test_settings_that_do_not_fit_end_it_at_once(tmp_path: Path) -> None:
