@@ -18,8 +18,10 @@ class BearerTokens:
 
     async def identify(self, token: str) -> Identity:
         """Raises Problem: 401 where the token is none or its session is over, 503 where that cannot be known now."""
-        if header_of(token).get("typ") != TYPE:
-            return await self._agents.identify(token)
-        identity = await self._tokens.verify(token)
+        identity = self._tokens.remembered(token)
+        if identity is None:
+            if header_of(token).get("typ") != TYPE:
+                return await self._agents.identify(token)
+            identity = await self._tokens.verify(token)
         await self._sessions.require_live(UUID(identity.session))
         return identity

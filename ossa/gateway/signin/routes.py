@@ -101,7 +101,7 @@ def _oidc_routes(parts: SignIn, oidc: Oidc) -> APIRouter:
         )
         return answer
 
-    @routes.get(CALLBACK, response_model=bodies.TokenPair, openapi_extra={"x-problems": [400, 401, 403, 429]})
+    @routes.get(CALLBACK, response_model=bodies.TokenPair, openapi_extra={"x-problems": [400, 401, 403, 429, 502]})
     async def end_oidc(
         request: Request, state: Text, code: Text | None = None, error: Annotated[str, Query(max_length=4096)] = ""
     ) -> Response:

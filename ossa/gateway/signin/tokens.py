@@ -62,16 +62,24 @@ class Tokens:
         }
         return jwt.encode(claims, signing.key, ALGORITHM, headers={"kid": signing.kid, "typ": TYPE})
 
+    def remembered(self, token: str) -> Identity | None:
+        """Who the token is for, where it was verified before and holds still."""
+        key = _digest(token)
+        known = self._verified.get(key)
+        if known is None:
+            return None
+        if time.time() < known.expires_at + LEEWAY and self._ring.knows(known.kid):
+            return known.identity
+        del self._verified[key]
+        return None
+
     async def verify(self, token: str) -> Identity:
         """Who the token is for; whether the session lives still is not asked. Raises Problem: 401, 503."""
-        key = hashlib.sha256(token.encode()).digest()
-        known = self._verified.get(key)
+        known = self.remembered(token)
         if known is not None:
-            if time.time() < known.expires_at + LEEWAY and self._ring.knows(known.kid):
-                return known.identity
-            del self._verified[key]
+            return known
         found = await self._verify(token)
-        self._verified[key] = found
+        self._verified[_digest(token)] = found
         while len(self._verified) > _REMEMBERED:
             del self._verified[next(iter(self._verified))]
         return found.identity
@@ -110,6 +118,10 @@ def header_of(token: str) -> dict[str, object]:
         return dict(jwt.get_unverified_header(token))
     except (jwt.InvalidTokenError, ValueError) as error:
         raise refused("this is no token; sign in at /api/v1/auth/login") from error
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _identity(claims: dict[str, object]) -> Identity:

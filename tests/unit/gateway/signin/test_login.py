@@ -83,7 +83,7 @@ async def test_a_flood_of_sign_ins_leaves_the_others_served(replicas: Replicas) 
     answers = [status for status, _ in await asyncio.gather(*flood)]
     assert set(answers) == {401, 503}
     assert answers.count(401) >= 18
-    assert longest < 0.5
+    assert longest < 1.5  # one after the other in the loop they take five seconds
     await replica.add_user()
     assert (await replica.sign_in()).session.user_name == "ossa:alice"
 
@@ -107,11 +107,10 @@ async def test_an_address_that_guesses_is_held_up_before_anything_is_hashed(repl
     replica = await replicas(limits=limits)
     statuses = [(await refusal(replica, f"user{number}", "wrong"))[0] for number in range(6)]
     assert statuses == [401, 401, 401, 429, 429, 429]
-    began = time.monotonic()
-    for _ in range(50):
-        await refusal(replica, "alice", "wrong")
-    assert time.monotonic() - began < 50 * 0.015
     assert (await refusal(replica, "alice", "wrong", address="192.0.2.2"))[0] == 401
+    replica.passwords.close()  # hashing raises from here on
+    for _ in range(20):
+        assert (await refusal(replica, "alice", "wrong"))[0] == 429
 
 
 async def test_an_account_that_is_guessed_from_everywhere_stays_open_where_its_user_is_known(
