@@ -18,8 +18,9 @@ from ossa.kube.kinds import wait_for_kinds
 from ossa.logs import log_to
 from ossa.monitor.health import health
 from ossa.monitor.metrics import Metrics
-from ossa.monitor.process import Monitor
+from ossa.monitor.process import Extras, Monitor
 from ossa.monitor.settings import BadSetting, Settings, settings_from
+from ossa.monitor.spans import SpanSink
 from ossa.monitor.watching import KINDS
 from ossa.tracing import BadTracing, Tracing, tracing_from
 
@@ -49,7 +50,7 @@ def main() -> int:
     """The exit code; the last line on stderr says why where it is not 0."""
     log_to(sys.stderr)
     try:
-        settings, config, tracing = settings_from(), load_config(), tracing_from("ossa-monitor")
+        settings, config, tracing = settings_from(), load_config(), tracing_from("ossa-orchestrator")
     except (BadSetting, NoCluster, BadTracing) as error:
         log.error("cannot start: %s", error)
         return 1
