@@ -45,7 +45,7 @@ def test_pods_are_hardened(component: str) -> None:
         assert handler == "exec" or container[probe][handler]["port"] in ports
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("component", ALL)
 def test_the_programs_are_there(component: str) -> None:
     (container,) = pod_spec(component, TRIAL)["containers"]
     program = Path(container["command"][1]).relative_to("/app")
