@@ -18,9 +18,8 @@ from ossa.kube.kinds import wait_for_kinds
 from ossa.logs import log_to
 from ossa.monitor.health import health
 from ossa.monitor.metrics import Metrics
-from ossa.monitor.process import Extras, Monitor
+from ossa.monitor.process import Monitor
 from ossa.monitor.settings import BadSetting, Settings, settings_from
-from ossa.monitor.spans import SpanSink
 from ossa.monitor.watching import KINDS
 from ossa.tracing import BadTracing, Tracing, tracing_from
 
