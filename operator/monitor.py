@@ -12,15 +12,18 @@ import os
 import signal
 import sys
 
+from ossa.audit.heads import BadKey
 from ossa.kube.config import KubeConfig, NoCluster, load_config
 from ossa.kube.elector import Elector, LeaseClient
 from ossa.kube.kinds import wait_for_kinds
 from ossa.logs import log_to
+from ossa.monitor.auditing import audit_extras
 from ossa.monitor.health import health
 from ossa.monitor.metrics import Metrics
 from ossa.monitor.process import Monitor
 from ossa.monitor.settings import BadSetting, Settings, settings_from
 from ossa.monitor.watching import KINDS
+from ossa.store.objects import StoreUnusable
 from ossa.tracing import BadTracing, Tracing, tracing_from
 
 LEASE = "ossa-monitor"
@@ -42,7 +45,7 @@ async def serve(config: KubeConfig, settings: Settings, elector: Elector, *, tra
 
     serving = health(port=settings.port, metrics_port=settings.metrics_port, metrics=metrics, ready=elector.in_touch)
     async with serving, Monitor(config, settings, metrics, tracing=tracing) as monitor:
-        await monitor.run(stopped, elected())
+        await monitor.run(stopped, elected(), audit_extras(settings, api=monitor.api, records=monitor.records))
 
 
 def main() -> int:
@@ -54,9 +57,14 @@ def main() -> int:
         log.error("cannot start: %s", error)
         return 1
     elector = Elector(LeaseClient(config, settings.namespace, LEASE))
-    asyncio.run(serve(config, settings, elector, tracing=tracing))
-    if tracing is not None:
-        tracing.close()
+    try:
+        asyncio.run(serve(config, settings, elector, tracing=tracing))
+    except (BadKey, StoreUnusable) as error:
+        log.error("cannot start: %s", error)
+        return 1
+    finally:
+        if tracing is not None:
+            tracing.close()
     # Nothing of this process runs any more: another one may lead at once.
     elector.resign()
     return 0

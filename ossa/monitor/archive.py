@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+import asyncpg
+
 from ossa.audit.chain import BadLink, Link
 from ossa.audit.heads import Head, Keys
 from ossa.audit.segment import is_proven, runs
@@ -112,7 +114,8 @@ class Archiver:
     async def _try_to_catch_up(self) -> None:
         try:
             await self.catch_up()
-        except (Unavailable, StorageFull, RecordsUnavailable) as error:
+        except (Unavailable, StorageFull, RecordsUnavailable, asyncpg.UndefinedTableError) as error:
+            # The table: it is there once the first process has made the schema.
             _log.warning("the audit archive does not catch up", extra={"error": str(error)})
 
     async def catch_up(self) -> int:

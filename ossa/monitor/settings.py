@@ -34,6 +34,9 @@ class Settings:
     )  # in the records, once gone from the cluster; None: for ever
     keep_tasks: timedelta | None = timedelta(days=90)  # likewise, with the history of their transitions
     keep_metrics: timedelta | None = timedelta(days=30)
+    keep_audit: timedelta | None = timedelta(days=183)  # the audit trail in PostgreSQL
+    audit_keys: str = ""  # file or folder of the public keys that prove it; empty: there is no trail here
+    audit_store: str = ""  # where it is archived: file:///folder, s3://bucket/prefix; empty: nowhere
     port: int = 8081  # /healthz and /readyz
     metrics_port: int = 9090
     drain_timeout: float = 20.0  # seconds that batches may take to end
@@ -66,6 +69,9 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
         keep_executions=_days(environment, "OSSA_KEEP_EXECUTIONS_DAYS", 365),
         keep_tasks=_days(environment, "OSSA_KEEP_TASKS_DAYS", 90),
         keep_metrics=_days(environment, "OSSA_KEEP_METRICS_DAYS", 30),
+        keep_audit=_days(environment, "OSSA_KEEP_AUDIT_DAYS", 183),
+        audit_keys=environment.get("OSSA_AUDIT_KEYS", ""),
+        audit_store=environment.get("OSSA_AUDIT_STORE", ""),
         port=int(_number(environment, "OSSA_HEALTH_PORT", 8081)),
         metrics_port=int(_number(environment, "OSSA_METRICS_PORT", 9090)),
         drain_timeout=_number(environment, "OSSA_MONITOR_DRAIN_TIMEOUT", 20.0),

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+import asyncpg
+
 from ossa.api.trail import STATUS_KEY, TRAIL_STATUS, TrailStatus
 from ossa.audit.findings import Verdict
 from ossa.audit.heads import Keys
@@ -52,7 +54,7 @@ class TrailVerifier:
             pause = INTERVAL
             try:
                 await self.verify()
-            except (RecordsUnavailable, Problem, ApiError) as error:
+            except (RecordsUnavailable, Problem, ApiError, asyncpg.UndefinedTableError) as error:
                 pause = RETRY
                 _log.warning("the audit trail could not be verified", extra={"error": str(error)})
             await asyncio.sleep(pause)
