@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
 
+import asyncpg
 from redis.asyncio import Redis
 
 from ossa.audit.chain import Chain, Witnessed, new_epoch
@@ -200,7 +201,7 @@ class Auditing:
         try:
             async with asyncio.timeout(ANSWER):
                 heads = await heads_since(self._records, self._clock() - WITNESSED, limit=WITNESSED_MOST)
-        except (RecordsUnavailable, TimeoutError):
+        except (RecordsUnavailable, TimeoutError, asyncpg.UndefinedTableError):
             return ()
         others = {(head.writer, head.epoch): head for head in heads if head.epoch != self._chain.epoch}
         news = [head for chain, head in others.items() if self._told.get(chain, 0) < head.seq]

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -65,7 +66,7 @@ class Sinks:
         try:
             async with asyncio.timeout(ANSWER):
                 await add(self._records, segments)
-        except (RecordsUnavailable, TimeoutError) as error:
+        except (RecordsUnavailable, TimeoutError, asyncpg.UndefinedTableError) as error:  # the schema is not made yet
             _log.warning("PostgreSQL does not take the audit trail", extra={"error": str(error) or "no answer"})
             return False
         return True

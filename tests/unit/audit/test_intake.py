@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
-from fastapi import APIRouter
 
 from ossa.api.gateway import AUDIT_EVENTS
 from ossa.cli.__main__ import main
 from ossa.cli.outcome import Exit
-from ossa.gateway.context import Collaborators
 from ossa.gateway.intake import Intake, router
 from ossa.store.records.pool import Records
 from tests.unit.audit.running import entries, verified, writing
 from tests.unit.audit.test_kubernetes import event
 from tests.unit.gateway.lab import Lab, lab
+from tests.unit.gateway.serving import served
 from tests.unit.servers import Postgres
 
 REPO = Path(__file__).resolve().parents[3]
@@ -31,13 +31,10 @@ RIGHT = ("create", "auditevents", "")
 @asynccontextmanager
 async def taking(url: str) -> AsyncIterator[Lab]:
     """A gateway whose intake writes a real trail; `source` may post."""
-    async with writing(url, None) as trail, Records(url, application="test") as records:
-
-        def routers(c: Collaborators) -> Sequence[APIRouter]:
-            return [router(c, Intake(records, trail))]
-
-        async with lab(url, routers=routers) as made:
-            made.people.add("source", RIGHT)
+    async with writing(url, None) as trail, Records(url, application="test") as records, lab(url) as made:
+        made.people.add("source", RIGHT)
+        async with served([router(made.collaborators, Intake(records, trail))]) as port:
+            made.client.base_url = httpx.URL(f"http://127.0.0.1:{port}")
             yield made
 
 
@@ -52,9 +49,9 @@ def numbered(number: int) -> dict[str, Any]:
 async def test_events_come_into_the_trail_once(records_url: str) -> None:
     batch = listed(*(numbered(number) for number in range(50)))
     async with taking(records_url) as made:
-        answers = await asyncio.gather(*(made.post(AUDIT_EVENTS, batch, token="source") for _ in range(5)))
+        answers = await asyncio.gather(*(made.post(AUDIT_EVENTS, batch, who="source") for _ in range(5)))
         assert sorted(answer.json()["added"] for answer in answers) == [0, 0, 0, 0, 50]
-        assert (await made.post(AUDIT_EVENTS, event(auditID="alone"), token="source")).json() == {"added": 1}
+        assert (await made.post(AUDIT_EVENTS, event(auditID="alone"), who="source")).json() == {"added": 1}
     told = [entry for entry in await entries(records_url) if entry.user == "bob"]
     assert len({entry.id for entry in told}) == len(told) == 51
     assert (await verified(records_url)).findings == ()
@@ -63,7 +60,7 @@ async def test_events_come_into_the_trail_once(records_url: str) -> None:
 async def test_denied_ones_are_not_thinned(records_url: str) -> None:
     refused = [event(auditID=f"id-{number}", responseStatus={"code": 403, "message": "no"}) for number in range(150)]
     async with taking(records_url) as made:
-        assert (await made.post(AUDIT_EVENTS, listed(*refused), token="source")).json() == {"added": 150}
+        assert (await made.post(AUDIT_EVENTS, listed(*refused), who="source")).json() == {"added": 150}
     assert len([entry for entry in await entries(records_url) if entry.outcome == "denied"]) == 150
 
 
@@ -77,13 +74,13 @@ async def test_denied_ones_are_not_thinned(records_url: str) -> None:
 )
 async def test_what_is_no_event_is_refused(records_url: str, body: Any, status: int, said: str) -> None:
     async with taking(records_url) as made:
-        answer = await made.post(AUDIT_EVENTS, body, token="source")
+        answer = await made.post(AUDIT_EVENTS, body, who="source")
     assert (answer.status_code, said in answer.text) == (status, True)
 
 
 async def test_nobody_else_may_add_to_the_trail(records_url: str) -> None:
     async with taking(records_url) as made:
-        answer = await made.post(AUDIT_EVENTS, listed(event()), token="alice")
+        answer = await made.post(AUDIT_EVENTS, listed(event()), who="alice")
     assert answer.status_code == 403
     assert [entry for entry in await entries(records_url) if entry.user == "bob"] == []
 
@@ -91,11 +88,11 @@ async def test_nobody_else_may_add_to_the_trail(records_url: str) -> None:
 async def test_with_postgresql_away_they_are_to_be_posted_again(records_url: str, postgres: Postgres) -> None:
     async with taking(records_url) as made:
         postgres.kill()
-        answer = await made.post(AUDIT_EVENTS, listed(event()), token="source")
+        answer = await made.post(AUDIT_EVENTS, listed(event()), who="source")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         postgres.start()
         async with asyncio.timeout(20):
-            while (await made.post(AUDIT_EVENTS, listed(event()), token="source")).status_code != 200:  # noqa: ASYNC110
+            while (await made.post(AUDIT_EVENTS, listed(event()), who="source")).status_code != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
     assert len({entry.id for entry in await entries(records_url) if entry.user == "bob"}) == 1
 
