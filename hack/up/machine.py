@@ -129,24 +129,24 @@ def make_cgroups() -> None:
         root.mkdir(exist_ok=True)
 
 
+def _cgroups() -> list[Path]:
+    """Ours, each after those that it holds. os.walk passes over one that goes away meanwhile, where a glob raises."""
+    return [Path(folder) for root in _cgroup_roots() for folder, _, _ in os.walk(root, topdown=False)]
+
+
 def _container_processes() -> set[int]:
     found: set[int] = set()
-    for root in _cgroup_roots():
-        for file in root.rglob("cgroup.procs") if root.is_dir() else ():
-            try:
-                found |= {int(line) for line in file.read_text().split()}
-            except OSError:
-                continue  # the cgroup went away meanwhile
+    for folder in _cgroups():
+        try:
+            found |= {int(line) for line in (folder / "cgroup.procs").read_text().split()}
+        except OSError:
+            continue  # the cgroup went away meanwhile
     return found - {0}
 
 
 def _remove_cgroups() -> None:
-    for root in _cgroup_roots():
-        if not root.is_dir():
-            continue
-        for folder in sorted((d for d in root.rglob("*") if d.is_dir()), key=lambda d: -len(d.parts)):
-            _rmdir(folder)
-        _rmdir(root)
+    for folder in _cgroups():
+        _rmdir(folder)
 
 
 def _rmdir(folder: Path) -> None:
