@@ -51,7 +51,6 @@ class Security:
     sessions: Sessions
     ring: KeyRing
     users: Users
-    takes: Limiter
     token_lifetime: float
     oidc: Oidc | None
 
@@ -61,7 +60,7 @@ class Security:
             local=self.local,
             sessions=self.sessions,
             ring=self.ring,
-            trail=SignInTrail(c.trail, self.takes),
+            trail=SignInTrail(c.trail),
             users=self.users,
             token_lifetime=self.token_lifetime,
             oidc=self.oidc,
@@ -105,7 +104,6 @@ async def security(
             sessions=sessions,
             ring=ring,
             users=Users(accounts, passwords, sessions),
-            takes=limiter,
             token_lifetime=settings.token_lifetime,
             oidc=oidc,
         )

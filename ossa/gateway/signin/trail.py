@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 
 from fastapi import Request
 
@@ -15,10 +14,6 @@ from ossa.gateway.arrival import arrival_of
 from ossa.gateway.context import Trail
 from ossa.gateway.guard import REFUSALS, address_of
 from ossa.gateway.problems import Problem
-from ossa.gateway.ratelimit import Check, Limit, Limiter, network_of
-
-# Of what is over a limit one a minute and address is recorded: a flood must not fill the trail.
-_OVER_LIMIT = Limit(rate=1 / 60, burst=1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,8 +29,8 @@ class Step:
 class SignInTrail:
     """Records how each request of somebody not yet signed in ended, before it is answered."""
 
-    def __init__(self, trail: Trail, limiter: Limiter) -> None:
-        self._trail, self._limiter = trail, limiter
+    def __init__(self, trail: Trail) -> None:
+        self._trail = trail
 
     @asynccontextmanager
     async def of(self, request: Request, step: Step) -> AsyncIterator[Step]:
@@ -43,15 +38,9 @@ class SignInTrail:
         try:
             yield step
         except Problem as problem:
-            reason = problem.detail
-            if problem.status is HTTPStatus.TOO_MANY_REQUESTS:
-                about = Check(f"trail:{network_of(address_of(request))}", _OVER_LIMIT)
-                if await self._limiter.wait_of([about]) > 0:
-                    raise
-                reason += " (more of these from this address within a minute are not recorded)"
             if step.changes or problem.status in REFUSALS:
                 outcome: Outcome = "denied" if problem.status in REFUSALS else "failed"
-                await self._write(request, step, outcome, (int(problem.status), reason))
+                await self._write(request, step, outcome, (int(problem.status), problem.detail))
             raise
         if step.changes:
             await self._write(request, step, "allowed", (200, ""))

@@ -369,16 +369,14 @@ class TestLimited:
         limits = Limits(user=Limit(0.01, 5), address=Limit(1000, 1000))
         return replace(settings, limits=limits, login_limits=replace(LOGIN_LIMITS, known=Limit(0.01, 10)))
 
-    async def test_a_flood_is_held_up_and_does_not_fill_the_trail(self, site: Site) -> None:
+    async def test_a_flood_is_held_up(self, site: Site) -> None:
         answers = await asyncio.gather(*(site.login(f"user{number}", "wrong") for number in range(60)))
         statuses = [answer.status_code for answer in answers]
         assert 15 <= statuses.count(401) <= 21
         assert statuses.count(401) + statuses.count(429) == 60
         late = next(answer for answer in answers if answer.status_code == 429)
         assert int(late.headers["Retry-After"]) >= 1
-        outcomes = [entry[4] for entry in site.trail]
-        assert outcomes.count(401) == statuses.count(401)
-        assert outcomes.count(429) == 1
+        assert sorted(entry[4] for entry in site.trail) == sorted(statuses)
 
     async def test_a_user_has_so_many_requests(self, site: Site) -> None:
         headers = await site.token()
