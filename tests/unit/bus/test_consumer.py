@@ -181,7 +181,8 @@ async def test_while_what_it_writes_to_is_away_nothing_is_lost_parked_or_given_t
 
 async def test_redis_is_stopped_and_killed_under_load(redis: Redis) -> None:
     async with client_of(redis.url) as client:
-        kept, publisher = Kept(), Publisher(client)
+        # Long enough for all: consumers may be away for longer than the one who writes.
+        kept, publisher = Kept(), Publisher(client, lengths={STREAM: 100_000})
 
         async def produce() -> None:
             pauses = Pauses()
