@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import uvloop
 from redis.asyncio import Redis as Client
@@ -35,6 +36,7 @@ IDLE = 10_000
 FOLLOWERS = 20  # of one Execution each
 CHANGES, RATE = 1000, 50.0  # status changes, a second
 AT_ONCE = 200  # handshakes
+IDLE_SECONDS = 20.0  # over which the share of a CPU is taken
 HOST = "127.0.0.1"
 Figures = dict[str, float]
 
@@ -53,9 +55,8 @@ class Idle(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.write(self._head)
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        self.transport.write(self._head)
 
     def data_received(self, data: bytes) -> None:
         if self.greeted.done():
@@ -190,7 +191,7 @@ async def run(idle: int = IDLE) -> Figures:
             "socket_kb": round(1000 * (resident_mb(process) - before) / idle, 1),
         }
         used, began = cpu_seconds(process), time.perf_counter()
-        await asyncio.sleep(30)
+        await asyncio.sleep(IDLE_SECONDS)
         figures["idle_cpu_share"] = round((cpu_seconds(process) - used) / (time.perf_counter() - began), 3)
         figures |= await latency(port, publisher)
         figures |= await everybody(clients, publisher)
