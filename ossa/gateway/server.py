@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -76,8 +76,18 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def serving(server: Server, sock: socket.socket, *, health: Health, drain_delay: float) -> AsyncIterator[None]:
-    """Serves inside of the context. On the way out it drains: not ready, then deaf, then what runs may end."""
+async def serving(
+    server: Server,
+    sock: socket.socket,
+    *,
+    health: Health,
+    drain_delay: float,
+    drain: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncIterator[None]:
+    """Serves inside of the context. On the way out it drains: not ready, then deaf, then what runs may end.
+
+    drain: ends what would not end by itself, such as WebSockets.
+    """
     task = asyncio.create_task(server.serve(sockets=[sock]))
     try:
         up = asyncio.create_task(server.up.wait())
@@ -91,6 +101,8 @@ async def serving(server: Server, sock: socket.socket, *, health: Health, drain_
         _log.info("stopping: requests may take %d s to end", server.config.timeout_graceful_shutdown or 0)
         health.draining = True
         await asyncio.sleep(drain_delay)
+        if drain is not None:
+            await drain()
     finally:
         server.should_exit = True
         await task

@@ -72,14 +72,13 @@ async def serving_with(folder: Path, records: str, bus: str, **more: str) -> Asy
         "OSSA_METRICS_PORT": str(free_port()),
         "OSSA_GATEWAY_URL": f"http://127.0.0.1:{port}",
         "OSSA_GATEWAY_KEY_FILE": str(folder / "key"),
-        "OSSA_GATEWAY_FIRST_PASSWORD_FILE": str(folder / "password"),
+        "OSSA_GATEWAY_ADMIN_PASSWORD_FILE": str(folder / "password"),
         "OSSA_AUDIT_KEY_FILE": str(folder / "audit.pem"),
         "OSSA_GATEWAY_DRAIN_DELAY": "0",
         **more,
     }
-    log, command = folder / "log", [sys.executable, str(REPO / "operator" / "gateway.py")]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=REPO)
+    log = folder / "log"
+    process = _started(environment, log)
     try:
         url = f"http://127.0.0.1:{port}"
         yield Gateway(url, await _signed_in(url, password, process, log), password, process)
@@ -91,15 +90,22 @@ async def serving_with(folder: Path, records: str, bus: str, **more: str) -> Asy
         process.wait()
 
 
+def _started(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(REPO / "operator" / "gateway.py")]
+    with log.open("wb") as output:
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=REPO)
+
+
 async def _signed_in(url: str, password: str, process: subprocess.Popen[bytes], log: Path) -> str:
     async with aiohttp.ClientSession() as session, asyncio.timeout(START_SECONDS):
         while process.poll() is None:
             with suppress(aiohttp.ClientError):
-                async with session.post(url + SIGN_IN, json={"username": USER, "password": password}) as answer:
+                async with session.post(url + SIGN_IN, json={"name": USER, "password": password}) as answer:
                     if answer.status == 200:
-                        return str((await answer.json())["accessToken"])
+                        return str((await answer.json())["access_token"])
             await asyncio.sleep(0.2)
-    raise GatewayError(f"the gateway did not start:\n{log.read_text()[-4000:]}")
+    said = await asyncio.to_thread(log.read_text)
+    raise GatewayError(f"the gateway did not start:\n{said[-4000:]}")
 
 
 @asynccontextmanager

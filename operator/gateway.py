@@ -1,0 +1,153 @@
+"""The process ossa-gateway: REST, WebSocket and sign-in, for persons that it names to the API server.
+
+Settings come from OSSA_* variables, which ossa/gateway/settings.py and ossa/gateway/signin/settings.py list. Exit
+codes: 0 after a signal, 1 where the settings do not fit; the last line on stderr says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import uvloop
+from prometheus_client import start_http_server
+from redis.asyncio import Redis
+
+from ossa.audit.heads import BadKey, Signer
+from ossa.bus.connection import BadBusURL, connect
+from ossa.gateway import intake
+from ossa.gateway.assembly import assembled
+from ossa.gateway.auditing import Auditing
+from ossa.gateway.context import Collaborators, utc_now
+from ossa.gateway.health import Health
+from ossa.gateway.metrics import Metrics
+from ossa.gateway.server import listen, server, serving
+from ossa.gateway.settings import BadSetting, Settings, settings_from
+from ossa.gateway.signin.assembly import security
+from ossa.gateway.signin.login import BadBootstrap
+from ossa.gateway.signin.secret import SecretUnusable
+from ossa.gateway.signin.settings import SignInSettings, signin_settings_from
+from ossa.kube.client import ApiClient
+from ossa.kube.config import KubeConfig, NoCluster, load_config
+from ossa.logs import log_to
+from ossa.store.records.errors import BadRecordsURL, RecordsUnavailable
+from ossa.store.records.migrate import SchemaMismatch, migrate
+from ossa.store.records.pool import Records
+from ossa.tracing import BadTracing, Tracing, tracing_from
+
+# Connections to PostgreSQL of one replica; three of them and the monitors' stay below the server's 100.
+POOL = 16
+MIGRATE_PAUSE = 2.0  # seconds
+# What keeps it from starting, and a restart does not help.
+UNUSABLE = (
+    BadSetting,
+    BadKey,
+    NoCluster,
+    BadRecordsURL,
+    BadBusURL,
+    SchemaMismatch,
+    SecretUnusable,
+    BadBootstrap,
+    BadTracing,
+    OSError,
+)
+_log = logging.getLogger("ossa.gateway")
+
+
+@asynccontextmanager
+async def auditing(signer: Signer, records: Records, bus: Redis) -> AsyncIterator[Auditing]:
+    """The audit trail, which ends after all requests have."""
+    writer = os.environ.get("OSSA_POD") or socket.gethostname()
+    trail = Auditing(writer=writer, signer=signer, records=records, bus=bus, clock=utc_now)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(trail.run())
+        try:
+            yield trail
+        finally:
+            trail.stop()
+
+
+async def migrated(url: str) -> None:
+    """Brings the schema up to date; with PostgreSQL away, once it is back. Raises SchemaMismatch."""
+    while True:
+        try:
+            await migrate(url)
+        except RecordsUnavailable as error:
+            _log.warning("the schema cannot be looked at", extra={"error": str(error)})
+            await asyncio.sleep(MIGRATE_PAUSE)
+        else:
+            return
+
+
+async def serve(
+    config: KubeConfig, settings: Settings, signin: SignInSettings, signer: Signer, *, tracing: Tracing | None
+) -> None:
+    """Serves until SIGTERM or SIGINT, or until a part of it fails."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    metrics, health = Metrics(), Health()
+    start_http_server(settings.metrics_port, registry=metrics.registry)
+    stopping = asyncio.create_task(stopped.wait())
+    # Nothing works on a schema that is not there yet.
+    migrating = asyncio.create_task(migrated(settings.records_url))
+    await asyncio.wait({stopping, migrating}, return_when=asyncio.FIRST_COMPLETED)
+    if not migrating.done():
+        migrating.cancel()
+        return
+    migrating.result()
+    async with AsyncExitStack() as stack:
+        records = await stack.enter_async_context(Records(settings.records_url, application="ossa-gateway", size=POOL))
+        redis = connect(settings.bus_url, name="ossa-gateway")
+        stack.push_async_callback(redis.aclose)
+        api = await stack.enter_async_context(ApiClient(config))
+        safe = await stack.enter_async_context(security(signin, records=records, redis=redis, api=api))
+        trail = await stack.enter_async_context(auditing(signer, records, redis))
+        c = Collaborators(
+            settings=settings,
+            authenticator=safe.authenticator,
+            authorizer=safe.authorizer,
+            limiter=safe.limiter,
+            api=api,
+            records=records,
+            trail=trail,
+            metrics=metrics,
+        )
+        others = [safe.router(c), intake.router(c, intake.Intake(records, trail))]
+        app, drain = await stack.enter_async_context(assembled(c, redis, others, health=health, tracing=tracing))
+        sock = listen(settings.host, settings.port)
+        http = server(app, settings, metrics)
+        await stack.enter_async_context(
+            serving(http, sock, health=health, drain_delay=settings.drain_delay, drain=drain)
+        )
+        await stopping
+
+
+def main() -> int:
+    """The exit code."""
+    log_to(sys.stderr)
+    tracing: Tracing | None = None
+    try:
+        settings, signin, config = settings_from(), signin_settings_from(), load_config()
+        tracing = tracing_from("ossa-gateway")
+        signer = Signer.load(Path(os.environ.get("OSSA_AUDIT_KEY_FILE", "/etc/ossa/audit/key.pem")))
+        uvloop.run(serve(config, settings, signin, signer, tracing=tracing))
+    except UNUSABLE as error:
+        _log.error("cannot start: %s", error)
+        return 1
+    finally:
+        if tracing is not None:
+            tracing.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
