@@ -13,13 +13,19 @@ R = TypeVar("R")
 class Batcher(Generic[T, R]):
     """Writes items in batches, one at a time; a result for each.
 
-    pause: seconds to wait for more before a batch is written, where nobody waits for it.
+    pause: seconds to wait for more before a batch is written, while `busy`: what a batch costs is mostly the same
+    whatever is in it, and a lone request need not wait for others.
     """
 
     def __init__(
-        self, write: Callable[[Sequence[T]], Awaitable[Sequence[R]]], *, most: int = 256, pause: float = 0.0
+        self,
+        write: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        most: int = 256,
+        pause: float = 0.0,
+        busy: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._write, self._most, self._pause = write, most, pause
+        self._write, self._most, self._pause, self._busy = write, most, pause, busy
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -39,7 +45,7 @@ class Batcher(Generic[T, R]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                if self._pause:
+                if self._pause and len(self._waiting) < self._most and self._busy():
                     await asyncio.sleep(self._pause)
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._one(batch)

@@ -27,7 +27,9 @@ _log = logging.getLogger("ossa.gateway")
 # Seconds that a request is its caller's alone, before a carrier takes it for left behind.
 GRACE = 2 * MOST
 # Seconds to wait for more to close in one statement; nobody waits for it.
-CLOSE_PAUSE = 0.02
+CLOSE_PAUSE = 0.1
+# Seconds to wait for more to write down, where so many requests are being accepted: their clients wait.
+INSERT_PAUSE, SIBLINGS = 0.005, 4
 _ROUNDS = 3
 
 
@@ -40,11 +42,19 @@ class Acceptor:
 
     def __init__(self, c: Collaborators) -> None:
         self._c = c
-        self._insert = Batcher(self._insert_all)
+        self._accepting = 0
+        self._insert = Batcher(self._insert_all, pause=INSERT_PAUSE, busy=lambda: self._accepting >= SIBLINGS)
         self._close = Batcher(self._close_all, pause=CLOSE_PAUSE)
 
     async def accept(self, call: Call, namespace: str, spec: JSONObject, *, key: str | None) -> Accepted:
         """Raises Problem where it is refused, or where nothing was accepted."""
+        self._accepting += 1
+        try:
+            return await self._accept(call, namespace, spec, key)
+        finally:
+            self._accepting -= 1
+
+    async def _accept(self, call: Call, namespace: str, spec: JSONObject, key: str | None) -> Accepted:
         access = Access("create", "executions", namespace)
         request = wanted(call, namespace, spec, key)
         try:

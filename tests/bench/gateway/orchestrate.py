@@ -13,14 +13,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 import aiohttp
 
-from ossa.api.contract import API_VERSION
 from ossa.api.gateway import NAMESPACE_AGENTS
+from ossa.gateway.orchestrate.wanted import execution_of
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, NotFound
 from ossa.kube.config import load_config
+from ossa.store.records.requests import Request
 from tests.bench.gateway.running import Gateway, bare_route, gateway
 
 ORCHESTRATE = "/api/v1/orchestrate"
@@ -119,16 +121,21 @@ async def _emptied(api: ApiClient, name: str) -> None:
 
 
 def direct(api: ApiClient, where: str) -> Send:
-    """Creates without a gateway, by the client that the gateway uses."""
+    """Creates of the same Execution without a gateway, by the client that the gateway uses."""
+    text = json.dumps(spec())
 
     async def send(number: int) -> None:
-        body = {
-            "apiVersion": API_VERSION,
-            "kind": "Execution",
-            "metadata": {"name": f"direct-{number}"},
-            "spec": spec(),
-        }
-        await api.post(paths.ossa("executions", where), body)
+        request = Request(
+            id=uuid4(),
+            user="ossa:admin",
+            identity="",
+            namespace=where,
+            name=f"direct-{number:016x}",
+            key=None,
+            spec=text,
+            traceparent=f"00-{uuid4().hex}-{uuid4().hex[:16]}-01",
+        )
+        await api.post(paths.ossa("executions", where), execution_of(request))
 
     return send
 

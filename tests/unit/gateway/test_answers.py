@@ -87,7 +87,7 @@ async def test_a_body_is_json_that_says_so(records_url: str) -> None:
 @pytest.mark.parametrize("key", ["", "with space", "ü", "x" * 129, "a\tb"])
 async def test_a_key_is_printable(records_url: str, key: str) -> None:
     async with lab(records_url) as gateway:
-        headers = {"Authorization": "Bearer alice", "Idempotency-Key": key.encode()}
+        headers = {b"Authorization": b"Bearer alice", b"Idempotency-Key": key.encode()}
         answer = await gateway.client.post(PATH, json=BODY, headers=headers)
         assert problem(answer)["field"] == "Idempotency-Key"
 
@@ -107,10 +107,9 @@ async def test_headers_cannot_be_injected(records_url: str) -> None:
     async with lab(records_url) as gateway, raw(gateway.client.base_url.port or 0) as client:
         body = json.dumps(BODY).encode()
         await client.send(
-            b"POST /orchestrate HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\nContent-Type: application/json\r\n"
-            b"X-Request-Id: mine\r\ntraceparent: 00-zz\rSet-Cookie: a=b\r\nContent-Length: %d\r\n\r\n"
-            % len(body)
-            + body
+            b"POST /orchestrate HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n"
+            b"Content-Type: application/json\r\nX-Request-Id: mine\r\n"
+            b"traceparent: 00-zz\rSet-Cookie: a=b\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
         status, headers, _ = await client.answer()
         assert status == 400
