@@ -79,6 +79,14 @@ async def _prepare(connection: Any) -> None:
         )
 
 
+async def _nothing(connection: Any) -> None:
+    """What the driver would do with a connection that comes back: a statement each time, as dear as the work itself.
+
+    Nobody leaves anything behind: an open transaction is rolled back all the same, locks are a transaction's, settings
+    are given when it connects, and nobody listens.
+    """
+
+
 def _server_settings(application: str, statement: float) -> dict[str, str]:
     return {
         "application_name": application,
@@ -136,6 +144,7 @@ class Records:
             command_timeout=self._statement + 1.0,  # the server's own limit comes first, and says so
             max_inactive_connection_lifetime=300.0,
             init=_prepare,
+            reset=_nothing,
             server_settings=_server_settings(self._application, self._statement),
         )
         return self
