@@ -222,12 +222,11 @@ def _running(turn: Turn, revision: CompiledRevision) -> None:
     observe(turn, revision, bindings)
     judge_approvals(turn, revision, bindings)
     stop_if_asked(turn, revision)
-    if turn.waits and turn.stopped:
-        turn.waits = False
-        observe(turn, revision, bindings)  # what went wrong first is known now: no failure waits for its log
+    _await_no_log(turn, revision, bindings)
     suspended = is_held(turn, revision)
     if turn.get("phase") == "Paused" and not suspended and not turn.stopped:
         _judge_again(turn, revision)
+        _await_no_log(turn, revision, bindings)
     _pause_or_resume(turn, suspended=suspended)
     if not suspended and not turn.waits and not turn.stopped:
         advance(turn, revision, revision.graph, bindings)
@@ -236,6 +235,13 @@ def _running(turn: Turn, revision: CompiledRevision) -> None:
         settle(turn, revision, bindings)
     if turn.get("phase") in ("Running", "Paused"):
         _message(turn, suspended=suspended)
+
+
+def _await_no_log(turn: Turn, revision: CompiledRevision, bindings: Bindings) -> None:
+    """Where all is stopped, what went wrong first is known: no failure waits for its log."""
+    if turn.waits and turn.stopped:
+        turn.waits = False
+        observe(turn, revision, bindings)
 
 
 def _judge_again(turn: Turn, revision: CompiledRevision) -> None:

@@ -111,6 +111,19 @@ def test_one_that_waited_is_judged_when_it_goes_on() -> None:
     assert judge.asked.count("start of run") == 2
 
 
+def test_one_that_may_not_go_on_ends_at_once_though_a_log_is_awaited() -> None:
+    judge = Rules(starts=PASSED)
+    run = judged_run(judge, {"name": "a"})
+    run.step()
+    run.steer(suspend=True)
+    run.fail("a", log=None)
+    judge.starts = DENIED
+    run.steer(suspend=False)
+    assert (run.phase(), run.phases()) == ("Failed", {"a": "Failed"})
+    assert run.status.error is not None
+    assert run.status.error.reason == "PolicyDenied"
+
+
 def test_one_that_is_allowed_to_go_on_does() -> None:
     judge = Rules(starts=PASSED)
     run = judged_run(judge, {"name": "a"})
