@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import gc
 import logging
 import os
 import sys
@@ -27,6 +26,7 @@ import uvloop
 
 from controllers.admission import authors, handlers
 from controllers.admission.denials import Denials
+from controllers.admission.heap import Heap
 from controllers.admission.judging import Judge
 from controllers.admission.metrics import AdmissionMetrics
 from controllers.admission.plans import Plans
@@ -216,9 +216,9 @@ class Process:
 
     async def _serve(self, stopped: asyncio.Event, watching: Sequence[asyncio.Task[None]]) -> None:
         """Answers reviews until `stopped` is set or one of `watching` ends."""
-        # What has been made so far lives as long as the process: the collector need not walk over it amid the reviews.
-        gc.collect()
-        gc.freeze()
+        heap = Heap()
+        heap.settle()
+        self._policies.on_change(heap.changed)
         # When kopf ends it takes each task of the loop for its own: it would wait for ours, and raise what they raise.
         before = asyncio.all_tasks()
         tasks = await self._spawned(stopped)
