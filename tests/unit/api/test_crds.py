@@ -203,4 +203,4 @@ def test_decisions_are_appended_in_bounds() -> None:
     assert node["additionalProperties"]["properties"]["verdict"]["enum"] == ["Approved", "Rejected"]
     assert node["additionalProperties"]["properties"]["reason"]["maxLength"] == 1024
     assert "oldSelf.all(user, user in self && self[user] == oldSelf[user])" in str(node["x-kubernetes-validations"])
-    assert at("approvals", "spec")["x-kubernetes-validations"][0]["rule"] == "self == oldSelf"
+    assert "self == oldSelf" in [held["rule"] for held in at("approvals", "spec")["x-kubernetes-validations"]]

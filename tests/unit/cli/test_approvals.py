@@ -94,7 +94,7 @@ async def test_what_waits_is_shown(terminal: Terminal, people: People) -> None:
     assert head.split("   ")[0] == "EXECUTION"
     # The newest last; a line break of the message does not break the line.
     assert [row.split()[:4] for row in rows] == [["x1", "c", "0/1", "risk-board"], ["x1", "b", "1/1", "risk-board"]]
-    assert rows[0].split()[4].startswith("1h30m")
+    assert rows[0].split()[4].startswith(("1h30m", "1h31m"))  # by a machine that is busy for a minute
     assert rows[0].split()[-2:] == ["Release", "now?"]
     first, second = json.loads((await terminal.ossa("approvals", "-o", "json")).out)
     assert (first["task"], second["task"]) == ("c", "b")

@@ -66,6 +66,19 @@ async def until_failed(cluster: Cluster, dead: asyncio.Event | None = None) -> N
             await asyncio.sleep(0.005)
 
 
+async def until_told(cluster: Cluster) -> None:
+    """An Event follows the status that it is about."""
+    for _ in range(2000):
+        if denials(cluster):
+            return
+        await asyncio.sleep(0.005)
+
+
+def denials(cluster: Cluster) -> int:
+    """How many Events tell of a denial."""
+    return [event["reason"] for event in cluster.of(paths.core("events", "lab"))].count("PolicyDenied")
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before it is sent", "after it took effect"])
 @pytest.mark.parametrize("at", range(0, 9))
 async def test_a_denied_task_has_no_pod_whenever_the_reconciler_dies(at: int, after: bool) -> None:
@@ -101,6 +114,7 @@ async def test_what_policies_say_is_counted_and_logged(caplog: pytest.LogCapture
             await cluster.prepare(api)
         async with reconciler(config, metrics=metrics, judges=Judges(Known(policy()), ObjectCache(), ObjectCache())):
             await until_failed(cluster)
+            await until_told(cluster)
     labels = {"policy": "no-last", "action": "Enforce", "at": "task"}
     counted = metrics.registry.get_sample_value
     assert counted("ossa_policy_verdicts_total", {**labels, "outcome": "pass"}) == 3
@@ -117,8 +131,7 @@ async def test_what_policies_say_is_counted_and_logged(caplog: pytest.LogCapture
         "execution": "run",
         "task": "last",
     }
-    reasons = [event["reason"] for event in cluster.of(paths.core("events", "lab"))]
-    assert reasons.count("PolicyDenied") == 1
+    assert denials(cluster) == 1
 
 
 async def test_nothing_starts_in_a_namespace_that_is_not_known_yet() -> None:
