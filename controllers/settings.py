@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from controllers.admission.authors import BadUsers, users_from
-from ossa.store.records.errors import BadRecordsURL
+from ossa.environment import BadSetting, checked, names, number, required
 from ossa.store.records.pool import check_url
-from ossa.store.signing import KeyUnusable, load_key
+from ossa.store.signing import load_key
 from ossa.tracing import ENV_ENDPOINT
 
 NativePolicies = Literal["Always", "Ignore", "Never"]
-
-
-class BadSetting(ValueError):
-    """A setting is missing or makes no sense; names the variable."""
+KEY_FILE = "OSSA_ARTIFACTS_KEY_FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +51,28 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         BadSetting: names the variable.
     """
-    try:
-        key = load_key(_required(environment, "OSSA_ARTIFACTS_KEY_FILE"))
-    except KeyUnusable as error:
-        raise BadSetting(f"OSSA_ARTIFACTS_KEY_FILE: {error}") from error
-    artifacts_url = _required(environment, "OSSA_ARTIFACTS_URL")
+    artifacts_url = required(environment, "OSSA_ARTIFACTS_URL")
     return Settings(
-        worker_image=_required(environment, "OSSA_WORKER_IMAGE"),
+        worker_image=required(environment, "OSSA_WORKER_IMAGE"),
         artifacts_url=artifacts_url,
-        artifacts_key=key,
+        artifacts_key=checked(KEY_FILE, required(environment, KEY_FILE), load_key),
         agents_path=Path(environment.get("OSSA_AGENTS_PATH", "agents")),
-        namespace=_required(environment, "OSSA_NAMESPACE"),
-        artifacts_token=Path(_required(environment, "OSSA_ARTIFACTS_TOKEN_FILE")),
+        namespace=required(environment, "OSSA_NAMESPACE"),
+        artifacts_token=Path(required(environment, "OSSA_ARTIFACTS_TOKEN_FILE")),
         artifacts_operator_url=environment.get("OSSA_ARTIFACTS_OPERATOR_URL") or artifacts_url,
         artifacts_service=environment.get("OSSA_ARTIFACTS_SERVICE", "ossa-artifacts"),
-        params_namespaces=_names(environment, "OSSA_PARAMS_NAMESPACES") or frozenset({environment["OSSA_NAMESPACE"]}),
-        excluded_namespaces=_names(environment, "OSSA_EXCLUDED_NAMESPACES"),
-        break_glass_groups=_names(environment, "OSSA_BREAK_GLASS_GROUPS"),
+        params_namespaces=frozenset(names(environment, "OSSA_PARAMS_NAMESPACES") or {environment["OSSA_NAMESPACE"]}),
+        excluded_namespaces=frozenset(names(environment, "OSSA_EXCLUDED_NAMESPACES")),
+        break_glass_groups=frozenset(names(environment, "OSSA_BREAK_GLASS_GROUPS")),
         native_policies=_native(environment, "OSSA_NATIVE_POLICIES"),
-        keep_completed_pods=_seconds(environment, "OSSA_KEEP_COMPLETED_PODS", 600.0),
-        keep_failed_pods=_seconds(environment, "OSSA_KEEP_FAILED_PODS", 86400.0),
+        keep_completed_pods=number(environment, "OSSA_KEEP_COMPLETED_PODS", 600.0),
+        keep_failed_pods=number(environment, "OSSA_KEEP_FAILED_PODS", 86400.0),
         otlp_endpoint=_endpoint(environment, ENV_ENDPOINT),
         liveness=environment.get("OSSA_LIVENESS", "http://0.0.0.0:8081/healthz"),
-        max_pods=int(_seconds(environment, "OSSA_MAX_PODS", 0)),
-        metrics_port=int(_seconds(environment, "OSSA_METRICS_PORT", 9090)),
+        max_pods=int(number(environment, "OSSA_MAX_PODS", 0)),
+        metrics_port=int(number(environment, "OSSA_METRICS_PORT", 9090)),
         records_url=_records(environment, "OSSA_RECORDS_URL"),
     )
-
-
-def _required(environment: Mapping[str, str], name: str) -> str:
-    value = environment.get(name, "")
-    if not value:
-        raise BadSetting(f"{name} must be set")
-    return value
 
 
 def _endpoint(environment: Mapping[str, str], name: str) -> str:
@@ -98,19 +82,9 @@ def _endpoint(environment: Mapping[str, str], name: str) -> str:
     return text
 
 
-def _names(environment: Mapping[str, str], name: str) -> frozenset[str]:
-    try:
-        return users_from(name, environment)
-    except BadUsers as error:
-        raise BadSetting(str(error)) from error
-
-
 def _records(environment: Mapping[str, str], name: str) -> str:
     url = environment.get(name, "")
-    try:
-        return check_url(url) if url else ""
-    except BadRecordsURL as error:
-        raise BadSetting(f"{name}: {error}") from error
+    return checked(name, url, check_url) if url else ""
 
 
 def _native(environment: Mapping[str, str], name: str) -> NativePolicies:
@@ -119,14 +93,3 @@ def _native(environment: Mapping[str, str], name: str) -> NativePolicies:
         if text == known:
             return cast(NativePolicies, text)
     raise BadSetting(f"{name}: {text!r} is none of {', '.join(get_args(NativePolicies))}")
-
-
-def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
-    text = environment.get(name, "")
-    try:
-        value = float(text) if text else default
-    except ValueError as error:
-        raise BadSetting(f"{name}: {text!r} is not a number") from error
-    if not 0 <= value < math.inf:
-        raise BadSetting(f"{name}: {text} must be a number of seconds from 0 on")
-    return value

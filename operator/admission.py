@@ -17,7 +17,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -36,6 +36,7 @@ from controllers.leading import told_to_stop, unless
 from controllers.policycache import PolicyCache
 from ossa.api import crds
 from ossa.api.contract import GROUP, VERSION
+from ossa.environment import names, number, required
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig, load_config
 from ossa.kube.kinds import wait_for_kinds
@@ -67,19 +68,19 @@ class Settings:
     metrics_port: int = 9090
 
     @classmethod
-    def from_environment(cls) -> Settings:
-        """Raises KeyError that names the variable that is missing, or BadUsers."""
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Raises BadSetting."""
         return cls(
-            certificate=os.environ["OSSA_ADMISSION_CERT_FILE"],
-            key=os.environ["OSSA_ADMISSION_KEY_FILE"],
-            delegates=authors.users_from("OSSA_DELEGATES"),
-            operators=authors.users_from("OSSA_OPERATORS"),
-            break_glass=authors.users_from("OSSA_BREAK_GLASS_GROUPS"),
-            params_namespaces=authors.users_from("OSSA_PARAMS_NAMESPACES"),
-            worker_image=os.environ.get("OSSA_WORKER_IMAGE", ""),
-            port=int(os.environ.get("OSSA_ADMISSION_PORT", "9443")),
-            health_port=int(os.environ.get("OSSA_HEALTH_PORT", "8081")),
-            metrics_port=int(os.environ.get("OSSA_METRICS_PORT", "9090")),
+            certificate=required(environment, "OSSA_ADMISSION_CERT_FILE"),
+            key=required(environment, "OSSA_ADMISSION_KEY_FILE"),
+            delegates=frozenset(names(environment, "OSSA_DELEGATES")),
+            operators=frozenset(names(environment, "OSSA_OPERATORS")),
+            break_glass=frozenset(names(environment, "OSSA_BREAK_GLASS_GROUPS")),
+            params_namespaces=frozenset(names(environment, "OSSA_PARAMS_NAMESPACES")),
+            worker_image=environment.get("OSSA_WORKER_IMAGE", ""),
+            port=int(number(environment, "OSSA_ADMISSION_PORT", 9443)),
+            health_port=int(number(environment, "OSSA_HEALTH_PORT", 8081)),
+            metrics_port=int(number(environment, "OSSA_METRICS_PORT", 9090)),
         )
 
 

@@ -14,14 +14,14 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 import uvloop
 from prometheus_client import start_http_server
 from redis.asyncio import Redis
 
 from ossa.audit.heads import BadKey, Signer
-from ossa.bus.connection import BadBusURL, connect
+from ossa.bus.connection import connect
+from ossa.environment import BadSetting
 from ossa.gateway import intake
 from ossa.gateway.assembly import assembled
 from ossa.gateway.auditing import Auditing
@@ -29,7 +29,7 @@ from ossa.gateway.context import Collaborators, utc_now
 from ossa.gateway.health import Health
 from ossa.gateway.metrics import Metrics
 from ossa.gateway.server import listen, server, serving
-from ossa.gateway.settings import BadSetting, Settings, settings_from
+from ossa.gateway.settings import Settings, settings_from
 from ossa.gateway.signin.assembly import security
 from ossa.gateway.signin.login import BadBootstrap
 from ossa.gateway.signin.secret import SecretUnusable
@@ -37,10 +37,10 @@ from ossa.gateway.signin.settings import SignInSettings, signin_settings_from
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig, NoCluster, load_config
 from ossa.logs import log_to
-from ossa.store.records.errors import BadRecordsURL, RecordsUnavailable
+from ossa.store.records.errors import RecordsUnavailable
 from ossa.store.records.migrate import SchemaMismatch, migrate
 from ossa.store.records.pool import Records
-from ossa.tracing import BadTracing, Tracing, tracing_from
+from ossa.tracing import Tracing, tracing_from
 
 # Connections to PostgreSQL of one replica; three of them and the monitors' stay below the server's 100.
 POOL = 16
@@ -50,12 +50,9 @@ UNUSABLE = (
     BadSetting,
     BadKey,
     NoCluster,
-    BadRecordsURL,
-    BadBusURL,
     SchemaMismatch,
     SecretUnusable,
     BadBootstrap,
-    BadTracing,
     OSError,
 )
 _log = logging.getLogger("ossa.gateway")
@@ -138,7 +135,7 @@ def main() -> int:
     try:
         settings, signin, config = settings_from(), signin_settings_from(), load_config()
         tracing = tracing_from("ossa-gateway")
-        signer = Signer.load(Path(os.environ.get("OSSA_AUDIT_KEY_FILE", "/etc/ossa/audit/key.pem")))
+        signer = Signer.load(settings.audit_key_file)
         uvloop.run(serve(config, settings, signin, signer, tracing=tracing))
     except UNUSABLE as error:
         _log.error("cannot start: %s", error)

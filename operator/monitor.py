@@ -13,6 +13,7 @@ import signal
 import sys
 
 from ossa.audit.heads import BadKey
+from ossa.environment import BadSetting
 from ossa.kube.config import KubeConfig, NoCluster, load_config
 from ossa.kube.elector import Elector, LeaseClient
 from ossa.kube.kinds import wait_for_kinds
@@ -21,10 +22,10 @@ from ossa.monitor.auditing import audit_extras
 from ossa.monitor.health import health
 from ossa.monitor.metrics import Metrics
 from ossa.monitor.process import Monitor
-from ossa.monitor.settings import BadSetting, Settings, settings_from
+from ossa.monitor.settings import Settings, settings_from
 from ossa.monitor.watching import KINDS
 from ossa.store.objects import StoreUnusable
-from ossa.tracing import BadTracing, Tracing, tracing_from
+from ossa.tracing import Tracing, tracing_from
 
 LEASE = "ossa-monitor"
 log = logging.getLogger("ossa.monitor")
@@ -53,7 +54,7 @@ def main() -> int:
     log_to(sys.stderr)
     try:
         settings, config, tracing = settings_from(), load_config(), tracing_from("ossa-orchestrator")
-    except (BadSetting, NoCluster, BadTracing) as error:
+    except (BadSetting, NoCluster) as error:
         log.error("cannot start: %s", error)
         return 1
     elector = Elector(LeaseClient(config, settings.namespace, LEASE))

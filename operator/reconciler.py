@@ -15,7 +15,8 @@ import kopf
 from controllers.leading import LEASE, fenced, health, told_to_stop, turn_to_lead, unless
 from controllers.metrics import Metrics
 from controllers.platform import Platform, registry_of
-from controllers.settings import BadSetting, Settings, settings_from
+from controllers.settings import Settings, settings_from
+from ossa.environment import BadSetting
 from ossa.kube.config import KubeConfig, NoCluster, load_config
 from ossa.kube.elector import Elector, LeaseClient
 from ossa.kube.kinds import wait_for_kinds

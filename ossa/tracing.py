@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ossa.api.trace import TraceParent
+from ossa.environment import BadSetting
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -33,10 +34,6 @@ CLOSE_SECONDS = 2.0
 Attribute = str | int | float | bool
 
 log = logging.getLogger(__name__)
-
-
-class BadTracing(ValueError):
-    """An environment variable of tracing that makes no sense."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +59,7 @@ def tracing_from(
     timeout: seconds for one batch.
 
     Raises:
-        BadTracing: names the variable.
+        BadSetting: names the variable.
     """
     endpoint = environment.get(ENV_TRACES_ENDPOINT) or ""
     base = environment.get(ENV_ENDPOINT) or ""
@@ -70,7 +67,7 @@ def tracing_from(
         return None
     url = endpoint or f"{base.rstrip('/')}/v1/traces"
     if not url.startswith(("http://", "https://")):
-        raise BadTracing(f"{ENV_TRACES_ENDPOINT if endpoint else ENV_ENDPOINT}: {url!r} is no http:// or https:// URL")
+        raise BadSetting(f"{ENV_TRACES_ENDPOINT if endpoint else ENV_ENDPOINT}: {url!r} is no http:// or https:// URL")
     return Tracing(service, url, ratio=ratio_from(environment), timeout=timeout)
 
 
@@ -78,7 +75,7 @@ def ratio_from(environment: Mapping[str, str]) -> float:
     """Of the traces that begin here, how many are exported: OTEL_TRACES_SAMPLER_ARG, from 0 to 1; all where unset.
 
     Raises:
-        BadTracing: it is no such number.
+        BadSetting: it is no such number.
     """
     text = environment.get(ENV_RATIO) or "1"
     try:
@@ -86,7 +83,7 @@ def ratio_from(environment: Mapping[str, str]) -> float:
     except ValueError:
         ratio = -1.0
     if not 0 <= ratio <= 1:
-        raise BadTracing(f"{ENV_RATIO}: {text!r} is no number from 0 to 1")
+        raise BadSetting(f"{ENV_RATIO}: {text!r} is no number from 0 to 1")
     return ratio
 
 

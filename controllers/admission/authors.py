@@ -7,8 +7,6 @@ itself, that keeps users from writing another name.
 from __future__ import annotations
 
 import base64
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,22 +24,6 @@ Object = Mapping[str, Any]
 KINDS = ("agents", "workflows", "executions", "agentpolicies", "agentpolicyexceptions")
 PREFIX = "authors-"  # of the webhook's paths
 ANNOTATIONS = "/metadata/annotations"
-
-
-class BadUsers(ValueError):
-    """The list of users is none; names the variable."""
-
-
-def users_from(variable: str, environment: Mapping[str, str] = os.environ) -> frozenset[str]:
-    """Users, groups or namespaces: a JSON list of names in a variable of the environment. Raises BadUsers."""
-    text = environment.get(variable) or "[]"
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise BadUsers(f"{variable}: {text!r} is not JSON: {error}") from error
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise BadUsers(f"{variable}: {text!r} is not a list of names")
-    return frozenset(found)
 
 
 def annotations_of(item: Object | None) -> Mapping[str, str]:

@@ -48,8 +48,12 @@ def safe_url(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def check_url(url: str) -> None:
-    """Raises BadBusURL where it is no URL of Redis; says what to write instead."""
+def check_url(url: str) -> str:
+    """The URL as it is, where it can be one of Redis.
+
+    Raises:
+        BadBusURL: says what to write instead, and does not repeat the URL.
+    """
     try:
         parts = urlsplit(url)
         scheme, named = parts.scheme, bool(parts.hostname or parts.scheme == "unix") and parts.port != 0
@@ -57,6 +61,7 @@ def check_url(url: str) -> None:
         raise BadBusURL("the bus' URL is none: write redis://host:6382") from None
     if scheme not in SCHEMES or not named:
         raise BadBusURL("the bus' URL names no server of Redis: write redis://host:6382, or rediss:// with TLS")
+    return url
 
 
 def connect(url: str, *, name: str, connections: int = CONNECTIONS) -> Redis:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-
-class BadSetting(ValueError):
-    """A setting is missing or makes no sense; names the variable."""
+from ossa.bus.connection import check_url as check_bus_url
+from ossa.environment import checked, names, number, required
+from ossa.store.records.pool import check_url as check_records_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +19,7 @@ class Settings:
     records_url: str = field(repr=False)  # postgresql://…; it may hold a password
     bus_url: str = field(repr=False)  # redis://…
     namespace: str = "ossa-system"  # where the platform itself runs
+    audit_key_file: Path = Path("/etc/ossa/audit/key.pem")  # Ed25519: signs the heads of the audit trail
     host: str = "0.0.0.0"
     port: int = 8080
     metrics_port: int = 9090
@@ -48,58 +48,27 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
     """
     default = Settings(records_url="", bus_url="")
 
-    def number(name: str, otherwise: float, *, least: float = 0.0) -> float:
-        return _number(environment, name, otherwise, least=least)
-
     return Settings(
-        records_url=_required(environment, "OSSA_RECORDS_URL"),
-        bus_url=_required(environment, "OSSA_BUS_URL"),
+        records_url=checked("OSSA_RECORDS_URL", required(environment, "OSSA_RECORDS_URL"), check_records_url),
+        bus_url=checked("OSSA_BUS_URL", required(environment, "OSSA_BUS_URL"), check_bus_url),
         namespace=environment.get("OSSA_NAMESPACE") or default.namespace,
+        audit_key_file=Path(environment.get("OSSA_AUDIT_KEY_FILE") or default.audit_key_file),
         host=environment.get("OSSA_GATEWAY_HOST") or default.host,
-        port=int(number("OSSA_GATEWAY_PORT", default.port)),
-        metrics_port=int(number("OSSA_METRICS_PORT", default.metrics_port)),
-        origins=_names(environment, "OSSA_GATEWAY_ORIGINS"),
-        trusted_proxies=_names(environment, "OSSA_GATEWAY_TRUSTED_PROXIES"),
-        max_body=int(number("OSSA_GATEWAY_MAX_BODY", default.max_body, least=1)),
-        max_depth=int(number("OSSA_GATEWAY_MAX_DEPTH", default.max_depth, least=1)),
-        max_headers=int(number("OSSA_GATEWAY_MAX_HEADERS", default.max_headers, least=1024)),
-        header_timeout=number("OSSA_GATEWAY_HEADER_TIMEOUT", default.header_timeout, least=0.1),
-        body_timeout=number("OSSA_GATEWAY_BODY_TIMEOUT", default.body_timeout, least=0.1),
-        write_timeout=number("OSSA_GATEWAY_WRITE_TIMEOUT", default.write_timeout, least=0.1),
-        linger=number("OSSA_GATEWAY_LINGER", default.linger),
-        keep_alive=number("OSSA_GATEWAY_KEEP_ALIVE", default.keep_alive),
-        max_open_requests=int(number("OSSA_GATEWAY_MAX_OPEN_REQUESTS", default.max_open_requests)),
-        carry_interval=number("OSSA_GATEWAY_CARRY_INTERVAL", default.carry_interval, least=0.01),
-        keep_requests=number("OSSA_GATEWAY_KEEP_REQUESTS", default.keep_requests),
-        drain_delay=number("OSSA_GATEWAY_DRAIN_DELAY", default.drain_delay),
-        drain_timeout=number("OSSA_GATEWAY_DRAIN_TIMEOUT", default.drain_timeout),
+        port=int(number(environment, "OSSA_GATEWAY_PORT", default.port)),
+        metrics_port=int(number(environment, "OSSA_METRICS_PORT", default.metrics_port)),
+        origins=names(environment, "OSSA_GATEWAY_ORIGINS"),
+        trusted_proxies=names(environment, "OSSA_GATEWAY_TRUSTED_PROXIES"),
+        max_body=int(number(environment, "OSSA_GATEWAY_MAX_BODY", default.max_body, least=1)),
+        max_depth=int(number(environment, "OSSA_GATEWAY_MAX_DEPTH", default.max_depth, least=1)),
+        max_headers=int(number(environment, "OSSA_GATEWAY_MAX_HEADERS", default.max_headers, least=1024)),
+        header_timeout=number(environment, "OSSA_GATEWAY_HEADER_TIMEOUT", default.header_timeout, least=0.1),
+        body_timeout=number(environment, "OSSA_GATEWAY_BODY_TIMEOUT", default.body_timeout, least=0.1),
+        write_timeout=number(environment, "OSSA_GATEWAY_WRITE_TIMEOUT", default.write_timeout, least=0.1),
+        linger=number(environment, "OSSA_GATEWAY_LINGER", default.linger),
+        keep_alive=number(environment, "OSSA_GATEWAY_KEEP_ALIVE", default.keep_alive),
+        max_open_requests=int(number(environment, "OSSA_GATEWAY_MAX_OPEN_REQUESTS", default.max_open_requests)),
+        carry_interval=number(environment, "OSSA_GATEWAY_CARRY_INTERVAL", default.carry_interval, least=0.01),
+        keep_requests=number(environment, "OSSA_GATEWAY_KEEP_REQUESTS", default.keep_requests),
+        drain_delay=number(environment, "OSSA_GATEWAY_DRAIN_DELAY", default.drain_delay),
+        drain_timeout=number(environment, "OSSA_GATEWAY_DRAIN_TIMEOUT", default.drain_timeout),
     )
-
-
-def _required(environment: Mapping[str, str], name: str) -> str:
-    value = environment.get(name, "")
-    if not value:
-        raise BadSetting(f"{name} must be set")
-    return value
-
-
-def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
-    text = environment.get(name) or "[]"
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise BadSetting(f"{name}: {text!r} is not JSON: {error}") from error
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise BadSetting(f"{name}: {text!r} is not a JSON list of strings")
-    return tuple(found)
-
-
-def _number(environment: Mapping[str, str], name: str, otherwise: float, *, least: float) -> float:
-    text = environment.get(name, "")
-    try:
-        value = float(text) if text else otherwise
-    except ValueError as error:
-        raise BadSetting(f"{name}: {text!r} is not a number") from error
-    if not least <= value < math.inf:
-        raise BadSetting(f"{name}: {text} must be a number from {least:g} on")
-    return value

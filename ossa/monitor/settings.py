@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from ossa.bus.connection import BadBusURL, check_url
-from ossa.store.records.errors import BadRecordsURL
+from ossa.bus.connection import check_url as check_bus_url
+from ossa.environment import checked, number, required
 from ossa.store.records.pool import check_url as check_records_url
-
-
-class BadSetting(ValueError):
-    """A setting is missing or makes no sense; names the variable, and repeats no password."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +24,7 @@ class Settings:
     claim_after: float = 30.0  # seconds after which another takes up what a replica that died had
     approval_waits: float = 3600.0  # seconds after which an approval that nobody decides about is an alert
     lag: int = 50_000  # messages that a group may have to read before that is an alert
-    keep_executions: timedelta | None = timedelta(
-        days=365
-    )  # in the records, once gone from the cluster; None: for ever
+    keep_executions: timedelta | None = timedelta(days=365)  # once gone from the cluster; None: for ever
     keep_tasks: timedelta | None = timedelta(days=90)  # likewise, with the history of their transitions
     keep_metrics: timedelta | None = timedelta(days=30)
     keep_audit: timedelta | None = timedelta(days=183)  # the audit trail in PostgreSQL
@@ -48,55 +41,28 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         BadSetting: names the variable.
     """
-    records_url, bus_url = _required(environment, "OSSA_RECORDS_URL"), _required(environment, "OSSA_BUS_URL")
-    try:
-        check_records_url(records_url)
-    except BadRecordsURL as error:
-        raise BadSetting(f"OSSA_RECORDS_URL: {error}") from error
-    try:
-        check_url(bus_url)
-    except BadBusURL as error:
-        raise BadSetting(f"OSSA_BUS_URL: {error}") from error
     return Settings(
-        records_url=records_url,
-        bus_url=bus_url,
-        namespace=_required(environment, "OSSA_NAMESPACE"),
+        records_url=checked("OSSA_RECORDS_URL", required(environment, "OSSA_RECORDS_URL"), check_records_url),
+        bus_url=checked("OSSA_BUS_URL", required(environment, "OSSA_BUS_URL"), check_bus_url),
+        namespace=required(environment, "OSSA_NAMESPACE"),
         name=environment.get("OSSA_POD") or os.uname().nodename,
-        batch=int(_number(environment, "OSSA_MONITOR_BATCH", 500, least=1)),
-        claim_after=_number(environment, "OSSA_MONITOR_CLAIM_AFTER", 30.0, least=1),
-        approval_waits=_number(environment, "OSSA_ALERT_APPROVAL_WAITS", 3600.0),
-        lag=int(_number(environment, "OSSA_ALERT_LAG", 50_000)),
+        batch=int(number(environment, "OSSA_MONITOR_BATCH", 500, least=1)),
+        claim_after=number(environment, "OSSA_MONITOR_CLAIM_AFTER", 30.0, least=1),
+        approval_waits=number(environment, "OSSA_ALERT_APPROVAL_WAITS", 3600.0),
+        lag=int(number(environment, "OSSA_ALERT_LAG", 50_000)),
         keep_executions=_days(environment, "OSSA_KEEP_EXECUTIONS_DAYS", 365),
         keep_tasks=_days(environment, "OSSA_KEEP_TASKS_DAYS", 90),
         keep_metrics=_days(environment, "OSSA_KEEP_METRICS_DAYS", 30),
         keep_audit=_days(environment, "OSSA_KEEP_AUDIT_DAYS", 183),
         audit_keys=environment.get("OSSA_AUDIT_KEYS", ""),
         audit_store=environment.get("OSSA_AUDIT_STORE", ""),
-        port=int(_number(environment, "OSSA_HEALTH_PORT", 8081)),
-        metrics_port=int(_number(environment, "OSSA_METRICS_PORT", 9090)),
-        drain_timeout=_number(environment, "OSSA_MONITOR_DRAIN_TIMEOUT", 20.0),
+        port=int(number(environment, "OSSA_HEALTH_PORT", 8081)),
+        metrics_port=int(number(environment, "OSSA_METRICS_PORT", 9090)),
+        drain_timeout=number(environment, "OSSA_MONITOR_DRAIN_TIMEOUT", 20.0),
     )
-
-
-def _required(environment: Mapping[str, str], name: str) -> str:
-    value = environment.get(name, "")
-    if not value:
-        raise BadSetting(f"{name} must be set")
-    return value
 
 
 def _days(environment: Mapping[str, str], name: str, otherwise: float) -> timedelta | None:
     """0 keeps for ever."""
-    days = _number(environment, name, otherwise)
+    days = number(environment, name, otherwise)
     return timedelta(days=days) if days else None
-
-
-def _number(environment: Mapping[str, str], name: str, otherwise: float, *, least: float = 0.0) -> float:
-    text = environment.get(name, "")
-    try:
-        value = float(text) if text else otherwise
-    except ValueError as error:
-        raise BadSetting(f"{name}: {text!r} is not a number") from error
-    if not least <= value < math.inf:
-        raise BadSetting(f"{name}: {text} must be a number from {least:g} on")
-    return value

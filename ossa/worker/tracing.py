@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from ossa.api.contract import TaskIdentity
 from ossa.api.trace import EXECUTE, TraceParent, execute_span, parse_traceparent
-from ossa.tracing import Attribute, BadTracing, Tracing, tracing_from
+from ossa.environment import BadSetting
+from ossa.tracing import Attribute, Tracing, tracing_from
 
 # Seconds that the end of a task waits for an endpoint that does not answer.
 MOST = 1.0
@@ -39,7 +40,7 @@ def _tracing(environment: Mapping[str, str]) -> Tracing | None:
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     try:
         return tracing_from("ossa-worker", environment, timeout=MOST)
-    except (BadTracing, ImportError) as error:
+    except (BadSetting, ImportError) as error:
         _log.warning("no spans: %s; install ossa[tracing] in the image, or unset the endpoint", error)
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -10,9 +9,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from ossa.environment import BadSetting, checked, number
 from ossa.gateway.ratelimit import Limit, Limits
-from ossa.gateway.settings import BadSetting
-from ossa.gateway.signin.issuer import BadIssuer, Client, check_url
+from ossa.gateway.signin.issuer import Client, check_url
 from ossa.gateway.signin.login import LOGIN_LIMITS, LoginLimits
 from ossa.gateway.signin.oidc import Claims
 
@@ -51,22 +50,22 @@ def signin_settings_from(environment: Mapping[str, str] = os.environ) -> SignInS
     if not key_file:
         raise BadSetting("OSSA_GATEWAY_KEY_FILE must be set: a file with at least 32 random bytes")
 
-    def number(name: str, otherwise: float, *, least: float) -> float:
-        return _number(environment, f"OSSA_GATEWAY_{name}", otherwise, least=least)
+    def gateways(name: str, otherwise: float, *, least: float) -> float:
+        return number(environment, f"OSSA_GATEWAY_{name}", otherwise, least=least)
 
     def limit(name: str, otherwise: Limit) -> Limit:
-        rate = number(f"{name}_RATE", otherwise.rate, least=0.001)
-        return Limit(rate, int(number(f"{name}_BURST", otherwise.burst, least=1)))
+        rate = gateways(f"{name}_RATE", otherwise.rate, least=0.001)
+        return Limit(rate, int(gateways(f"{name}_BURST", otherwise.burst, least=1)))
 
     default = SignInSettings(public_url=url, key_file=Path(key_file))
     return SignInSettings(
         public_url=url.rstrip("/"),
         key_file=Path(key_file),
-        token_lifetime=number("TOKEN_LIFETIME", default.token_lifetime, least=30),
-        session_lifetime=number("SESSION_LIFETIME", default.session_lifetime, least=60),
+        token_lifetime=gateways("TOKEN_LIFETIME", default.token_lifetime, least=30),
+        session_lifetime=gateways("SESSION_LIFETIME", default.session_lifetime, least=60),
         # A key is written down five minutes before it signs.
-        rotate_every=number("KEY_ROTATION", default.rotate_every, least=3600),
-        password_threads=int(number("PASSWORD_THREADS", default.password_threads, least=1)),
+        rotate_every=gateways("KEY_ROTATION", default.rotate_every, least=3600),
+        password_threads=int(gateways("PASSWORD_THREADS", default.password_threads, least=1)),
         limits=Limits(user=limit("USER", default.limits.user), address=limit("ADDRESS", default.limits.address)),
         login_limits=LoginLimits(
             address=limit("LOGIN_ADDRESS", default.login_limits.address),
@@ -89,10 +88,7 @@ def _issuer(environment: Mapping[str, str]) -> Client | None:
     url = environment.get("OSSA_OIDC_ISSUER", "")
     if not url:
         return None
-    try:
-        check_url(url, "the issuer")
-    except BadIssuer as error:
-        raise BadSetting(f"OSSA_OIDC_ISSUER: {error}") from error
+    checked("OSSA_OIDC_ISSUER", url, lambda it: check_url(it, "the issuer"))
     client_id = environment.get("OSSA_OIDC_CLIENT_ID", "")
     if not client_id:
         raise BadSetting("OSSA_OIDC_CLIENT_ID must be set where OSSA_OIDC_ISSUER is")
@@ -127,14 +123,3 @@ def _claims(environment: Mapping[str, str]) -> Claims:
 def _path(environment: Mapping[str, str], name: str) -> Path | None:
     text = environment.get(name, "")
     return Path(text) if text else None
-
-
-def _number(environment: Mapping[str, str], name: str, otherwise: float, *, least: float) -> float:
-    text = environment.get(name, "")
-    try:
-        value = float(text) if text else otherwise
-    except ValueError as error:
-        raise BadSetting(f"{name}: {text!r} is not a number") from error
-    if not least <= value < math.inf:
-        raise BadSetting(f"{name}: {text} must be a number from {least:g} on")
-    return value

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
-from controllers.admission import authors
 from ossa.api.contract import GROUP
+from ossa.environment import names
 from ossa.gateway.identity import PREFIX
 from tests.unit.charts.rendering import (
     ALL,
@@ -51,7 +51,7 @@ def test_the_operator_alone_is_the_default() -> None:
     assert not [name for _, name in render() if any(part in name for part in ("gateway", "monitor", *SERVERS))]
     assert of_kind("StatefulSet") == of_kind("NetworkPolicy") == []
     assert "OSSA_RECORDS_URL" not in environment("reconciler")
-    assert authors.users_from("OSSA_DELEGATES", environment("admission")).isdisjoint({GATEWAY})
+    assert set(names(environment("admission"), "OSSA_DELEGATES")).isdisjoint({GATEWAY})
 
 
 @pytest.mark.parametrize("component", ["gateway", "monitor"])
@@ -116,8 +116,8 @@ def test_the_monitor_reads_and_has_one_lease() -> None:
 
 
 def test_the_gateway_is_a_delegate_and_alone_writes_decisions_of_its_users() -> None:
-    assert GATEWAY in authors.users_from("OSSA_DELEGATES", environment("admission", TRIAL))
-    assert GATEWAY not in authors.users_from("OSSA_OPERATORS", environment("admission", TRIAL))
+    assert GATEWAY in set(names(environment("admission", TRIAL), "OSSA_DELEGATES"))
+    assert GATEWAY not in set(names(environment("admission", TRIAL), "OSSA_OPERATORS"))
     policy = render(TRIAL)["ValidatingAdmissionPolicy", "ossa-approvals"]["spec"]
     variables = {item["name"]: item["expression"] for item in policy["variables"]}
     assert variables["isGateway"] == f'request.userInfo.username in ["{GATEWAY}"]'

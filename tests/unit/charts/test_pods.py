@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from controllers.admission import authors
 from ossa.api.contract import GROUP
+from ossa.environment import names
 from tests.unit.charts.rendering import (
     ALL,
     COMPONENTS,
@@ -106,7 +106,7 @@ def test_settings_reach_the_processes() -> None:
     assert reconciler["OSSA_KEEP_FAILED_PODS"] == "10000000"  # and not 1e+07
     assert reconciler["OSSA_MAX_PODS"] == "250"
     assert reconciler["OSSA_NATIVE_POLICIES"] == "Always"
-    assert authors.users_from("OSSA_EXCLUDED_NAMESPACES", reconciler) == {"kube-system", "infra"}
+    assert set(names(reconciler, "OSSA_EXCLUDED_NAMESPACES")) == {"kube-system", "infra"}
     artifacts = environment("artifacts", *settings)
     assert artifacts["OSSA_ARTIFACTS_STORE"] == "s3://bucket/prefix"
     assert artifacts["AWS_REGION"] == "x"

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from controllers.admission import authors
 from controllers.leading import LEASE
 from ossa.api import crds
 from ossa.api.contract import GROUP
+from ossa.environment import names
 from tests.unit.charts.rendering import OSSA, TRIAL, environment, helm, of_kind, render
 
 
@@ -37,7 +37,7 @@ def test_configmaps_are_read_for_params_alone_and_where_the_values_say() -> None
     binding = render()["RoleBinding", "ossa-params"]
     assert [subject["name"] for subject in binding["subjects"]] == ["ossa-admission", "ossa-reconciler"]
     for component in ("admission", "reconciler"):
-        assert authors.users_from("OSSA_PARAMS_NAMESPACES", environment(component)) == {"ossa-system"}
+        assert set(names(environment(component), "OSSA_PARAMS_NAMESPACES")) == {"ossa-system"}
     more = 'governance.paramsNamespaces=["ossa-system","governance"]'
     text = helm("template", "ossa", OSSA, "-n", "ossa-system", "--set-json", more).stdout
     found = [item for item in yaml.safe_load_all(text) if item and item["metadata"]["name"] == "ossa-params"]

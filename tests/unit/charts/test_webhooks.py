@@ -10,6 +10,7 @@ from controllers.admission import authors
 from controllers.admission.handlers import PATHS, REVIEWS
 from ossa.api import crds
 from ossa.api.contract import ANNOTATION_BREAK_GLASS, GROUP, VERSION
+from ossa.environment import names
 from tests.unit.charts.rendering import OPERATOR, OSSA, environment, helm, pod_spec, render
 
 
@@ -53,8 +54,8 @@ def test_authors_are_recorded_at_the_handlers_paths_and_hold_nobody_up() -> None
 
 def test_groups_that_break_glass_are_the_same_for_the_webhook_and_the_policy() -> None:
     settings = ('governance.breakGlassGroups=["emergency"]',)
-    assert authors.users_from("OSSA_BREAK_GLASS_GROUPS", environment("admission", *settings)) == {"emergency"}
-    assert authors.users_from("OSSA_BREAK_GLASS_GROUPS", environment("admission")) == frozenset()
+    assert set(names(environment("admission", *settings), "OSSA_BREAK_GLASS_GROUPS")) == {"emergency"}
+    assert set(names(environment("admission"), "OSSA_BREAK_GLASS_GROUPS")) == frozenset()
     policy = str(render(*settings)["ValidatingAdmissionPolicy", "ossa-authors"])
     assert 'group in ["emergency"]' in policy
     assert ANNOTATION_BREAK_GLASS in policy
@@ -65,8 +66,8 @@ def test_delegates_are_the_same_for_the_webhook_and_the_policies() -> None:
     found = environment("admission", *settings)
     told = found["OSSA_DELEGATES"]
     argo = "system:serviceaccount:argocd:argocd-application-controller"
-    assert authors.users_from("OSSA_DELEGATES", found) == {OPERATOR, "me", argo}
-    assert authors.users_from("OSSA_OPERATORS", found) == {OPERATOR, "me"}
+    assert set(names(found, "OSSA_DELEGATES")) == {OPERATOR, "me", argo}
+    assert set(names(found, "OSSA_OPERATORS")) == {OPERATOR, "me"}
     for name in ("ossa-authors", "ossa-approvals", "ossa-exceptions"):
         assert told in str(render(*settings)["ValidatingAdmissionPolicy", name])
 

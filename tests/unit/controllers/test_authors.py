@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.admission.authors import BadUsers, recorded, users_from
+from controllers.admission.authors import recorded
 from ossa.api.contract import ANNOTATION_AUTHOR as AUTHOR
 from ossa.api.contract import ANNOTATION_CREATED_BY as CREATED
 from ossa.api.contract import ANNOTATION_SPEC_CHANGED_BY as CHANGED
@@ -90,11 +90,3 @@ def test_the_policy_agrees_with_all_but_what_the_request_forges(new: Item, old: 
     honest = user in DELEGATES or all(asked.get(key) in (None, before.get(key)) for key in (CREATED, CHANGED))
     if honest:
         assert (held.get(CREATED), held.get(CHANGED)) == (created, changed)
-
-
-def test_users_are_a_list_of_names() -> None:
-    assert users_from("OSSA_DELEGATES", {}) == frozenset()
-    assert users_from("OSSA_DELEGATES", {"OSSA_DELEGATES": '["a", "b"]'}) == {"a", "b"}
-    for text in ("a", '"a"', "[1]", "{}"):
-        with pytest.raises(BadUsers, match="OSSA_OPERATORS"):
-            users_from("OSSA_OPERATORS", {"OSSA_OPERATORS": text})

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from controllers.settings import BadSetting, settings_from
+from controllers.settings import settings_from
+from ossa.environment import BadSetting
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from ossa.environment import BadSetting
 from ossa.gateway.guard import is_deeper
-from ossa.gateway.settings import BadSetting, settings_from
+from ossa.gateway.settings import settings_from
 from tests.unit.gateway.lab import lab
 from tests.unit.gateway.serving import raw
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from ossa.monitor.settings import BadSetting, settings_from
+from ossa.environment import BadSetting
+from ossa.monitor.settings import settings_from
 
 LEAST = {
     "OSSA_RECORDS_URL": "postgresql://ossa:secret@db:5432/ossa",

@@ -15,8 +15,9 @@ import pytest
 
 from ossa.api.contract import ANNOTATION_TRACEPARENT
 from ossa.api.trace import TraceParent, log_fields, parse_traceparent, trace_of
+from ossa.environment import BadSetting
 from ossa.logs import JSONLines, log_about
-from ossa.tracing import QUEUE, BadTracing, Span, Tracing, is_kept, ratio_from, tracing_from
+from ossa.tracing import QUEUE, Span, Tracing, is_kept, ratio_from, tracing_from
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GOOD = f"00-{TRACE}-{SPAN}-01"
@@ -65,7 +66,7 @@ def test_the_trace_of_an_execution_is_that_of_its_annotation_or_its_own() -> Non
 
 @pytest.mark.parametrize(("environment", "words"), [({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "no http://")])
 def test_an_endpoint_that_makes_no_sense(environment: dict[str, str], words: str) -> None:
-    with pytest.raises(BadTracing, match=words):
+    with pytest.raises(BadSetting, match=words):
         tracing_from("x", environment)
 
 
@@ -73,7 +74,7 @@ def test_a_share_of_the_traces() -> None:
     assert ratio_from({}) == 1.0
     assert ratio_from({"OTEL_TRACES_SAMPLER_ARG": "0.25"}) == 0.25
     for text in ("2", "-1", "nan", "much"):
-        with pytest.raises(BadTracing, match="OTEL_TRACES_SAMPLER_ARG"):
+        with pytest.raises(BadSetting, match="OTEL_TRACES_SAMPLER_ARG"):
             ratio_from({"OTEL_TRACES_SAMPLER_ARG": text})
     low, high = "f" * 16 + "0" * 16, "0" * 16 + "f" * 16
     assert [is_kept(one, 0.5) for one in (low, high)] == [True, False]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ossa.environment import BadSetting
 from ossa.gateway.ratelimit import Limit
-from ossa.gateway.settings import BadSetting
 from ossa.gateway.signin.settings import signin_settings_from
 
 LEAST = {"OSSA_GATEWAY_KEY_FILE": "/etc/ossa/gateway/key"}
