@@ -133,11 +133,6 @@ def key_id(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
 
 
-def public_pem(key: Ed25519PublicKey) -> str:
-    """A public key as it lies in a file of keys."""
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-
-
 def _public_keys(text: str, path: Path) -> Iterable[Ed25519PublicKey]:
     for part in text.split(_BEGIN)[1:]:
         pem = f"{_BEGIN}{part.partition(_END)[0]}{_END}\n"

@@ -42,12 +42,6 @@ class BusUnavailable(Exception):
     """Redis cannot be used now. Whether what was sent has arrived is not known."""
 
 
-def safe_url(url: str) -> str:
-    """A URL as it may be logged: without user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
 def check_url(url: str) -> str:
     """The URL as it is, where it can be one of Redis.
 

@@ -120,11 +120,6 @@ class Hub:
             del self._users[user]
         self.metrics.sockets.set(len(self.subscribers))
 
-    def revoke(self, session: str) -> None:
-        """Close the sockets of a session that ended."""
-        for subscriber in [s for s in self.subscribers if s.identity.session == session]:
-            subscriber.close(Close.UNAUTHENTICATED, "the session ended: sign in again")
-
     def ping(self, subscriber: Subscriber) -> None:
         """Tell a client that all is well, and how far it is. One that catches up hears enough."""
         if subscriber.live:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 
 from ossa.store.records.pool import Connection
+from ossa.store.records.requests import open_among
 
 
 async def closed(connection: Connection, executions: Mapping[str, str | None]) -> set[str]:
@@ -15,10 +16,7 @@ async def closed(connection: Connection, executions: Mapping[str, str | None]) -
     """
     requests = {uid: _uuid(request) for uid, request in executions.items()}
     asked = [request for request in requests.values() if request is not None]
-    still_open = {
-        row["id"]
-        for row in await connection.fetch("SELECT id FROM requests WHERE id = ANY($1) AND state = 'open'", asked)
-    }
+    still_open = await open_among(connection, asked)
     uids = [_uuid(uid) for uid, request in requests.items() if request not in still_open]
     rows = await connection.fetch("SELECT id FROM executions WHERE id = ANY($1) AND finished", uids)
     return {str(row["id"]) for row in rows}

@@ -75,37 +75,6 @@ class TaskRow:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentTaskRow:
-    """What an agent did: one attempt, and of which Execution."""
-
-    id: UUID
-    execution_id: UUID
-    execution: str
-    workflow: str
-    name: str
-    index: int
-    attempt: int
-    status: str
-    reason: str | None
-    started_at: datetime | None
-    completed_at: datetime | None
-    execution_created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class MetricRow:
-    """One measurement."""
-
-    id: UUID
-    name: str
-    value: float
-    labels: JSONObject
-    timestamp: datetime
-    execution_id: UUID | None
-    agent_id: UUID | None
-
-
-@dataclass(frozen=True, slots=True)
 class ExecutionFilter:
     """Which Executions; None: all. `since` and `until` are about their creation, `until` itself not included."""
 
@@ -204,54 +173,3 @@ async def list_tasks(
         *where.parameters,
     )
     return page(rows, limit, lambda row: _made(TaskRow, row), lambda row: (row.name, row.index, row.attempt))
-
-
-async def agent_history(
-    connection: Connection, namespace: str, name: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
-) -> Page[AgentTaskRow]:
-    """What the newest Agent of this name did; that of the newest Executions first."""
-    limit, where = bounded(limit), _Where()
-    where.add(
-        "t.agent_id = (SELECT id FROM agents WHERE namespace = {} AND name = {} ORDER BY created_at DESC LIMIT 1)",
-        namespace,
-        name,
-    )
-    if cursor is not None:
-        where.add("(t.execution_created_at, t.id) < ({}, {})", *decode(cursor, NEWEST_FIRST))
-    rows = await connection.fetch(
-        "SELECT t.*, e.name AS execution, e.workflow "  # noqa: S608 - likewise
-        f"FROM tasks t JOIN executions e ON e.id = t.execution_id WHERE {where} "
-        f"ORDER BY t.execution_created_at DESC, t.id DESC LIMIT {limit + 1}",
-        *where.parameters,
-    )
-    return page(rows, limit, lambda row: _made(AgentTaskRow, row), lambda row: (row.execution_created_at, row.id))
-
-
-async def list_metrics(  # noqa: PLR0913 - each by name
-    connection: Connection,
-    namespace: str,
-    name: str,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    execution: UUID | None = None,
-    limit: int = DEFAULT_LIMIT,
-    cursor: str | None = None,
-) -> Page[MetricRow]:
-    """Measurements of one name, the newest first."""
-    limit, where = bounded(limit), _Where()
-    where.add("namespace = {} AND metric_name = {}", namespace, name)
-    if execution is not None:
-        where.add("execution_id = {}", execution)
-    if since is not None:
-        where.add('"timestamp" >= {}', since)
-    if until is not None:
-        where.add('"timestamp" < {}', until)
-    if cursor is not None:
-        where.add('("timestamp", id) < ({}, {})', *decode(cursor, NEWEST_FIRST))
-    rows = await connection.fetch(
-        'SELECT id, metric_name AS name, metric_value::float8 AS value, labels, "timestamp", execution_id, agent_id '  # noqa: S608
-        f'FROM metrics WHERE {where} ORDER BY "timestamp" DESC, id DESC LIMIT {limit + 1}',
-        *where.parameters,
-    )
-    return page(rows, limit, lambda row: _made(MetricRow, row), lambda row: (row.timestamp, row.id))

@@ -8,6 +8,7 @@ from ossa.api.base import JSONObject
 from ossa.bus.messages import Event, Metric
 from ossa.store.records.pool import Connection
 
+# A message that is told twice has the same id and time.
 _EVENTS = """
 INSERT INTO task_events (
     id, "time", type, namespace, execution_id, execution, workflow, sequence, phase, previous, task, index, round,
@@ -21,6 +22,7 @@ FROM jsonb_to_recordset($1) AS r(
 ORDER BY r.id
 ON CONFLICT DO NOTHING
 """
+# The key is made from the message's id. An agent that is not recorded yet leaves agent_id empty.
 _METRICS = """
 INSERT INTO metrics (id, agent_id, execution_id, namespace, metric_name, metric_value, labels, "timestamp")
 SELECT md5(r.id)::uuid, a.id, r.execution_uid, r.namespace, r.name, r.value, r.labels, r."time"

@@ -9,12 +9,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from ossa.audit.heads import public_pem
 from ossa.cli.__main__ import main
 from ossa.cli.outcome import Exit
 from ossa.store.trailarchive import TrailArchive
 from tests.unit.audit.running import record_many, writing
-from tests.unit.audit.trails import Written, chain_of, entry_of, signer_of
+from tests.unit.audit.trails import Written, chain_of, entry_of, public_pem, signer_of
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ossa.audit.chain import Chain, Link, Witnessed
 from ossa.audit.entry import Entry
@@ -103,3 +104,8 @@ def verdict_of(
 def ranges(found: Sequence[Finding], kind: str) -> list[tuple[int, int]]:
     """Which links the findings of a kind are about."""
     return [(finding.first, finding.last) for finding in found if finding.kind == kind]
+
+
+def public_pem(key: Ed25519PublicKey) -> str:
+    """A public key as it lies in a file of keys."""
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

@@ -15,10 +15,8 @@ from ossa.store.records.pages import BadCursor, Page, encode
 from ossa.store.records.pool import Connection, Records
 from ossa.store.records.queries import (
     ExecutionFilter,
-    agent_history,
     get_execution,
     list_executions,
-    list_metrics,
     list_tasks,
 )
 from ossa.store.records.retention import Retention, upkeep
@@ -47,10 +45,6 @@ INSERT INTO tasks (id, execution_id, agent_id, name, index, round, attempt, stat
 SELECT md5('t' || n)::uuid, e.id, md5('agent' || 1 + n % 1000)::uuid, 'task-' || n % 10, -1, 1, 1, 'Completed', 0,
     e.created_at, 1
 FROM generate_series(0, {ROWS - 1}) n JOIN executions e ON e.id = md5('e' || 1 + n / 10)::uuid;
-INSERT INTO metrics (id, execution_id, namespace, metric_name, metric_value, labels, "timestamp")
-SELECT md5('m' || n)::uuid, md5('e' || n % 1000)::uuid, 'lab', 'metric-' || n % 20, n, '{{}}',
-    $1::timestamptz - make_interval(secs => n)
-FROM generate_series(1, {ROWS}) n;
 """  # noqa: S608 - a test's own
 
 
@@ -152,21 +146,6 @@ async def test_one_execution_and_its_tasks_are_found_at_once(connection: Connect
     assert explaining.scanned <= 100
 
 
-async def test_history_of_an_agent_and_metrics(connection: Connection) -> None:
-    explaining: Any = Explaining(connection)
-    seen = await every(lambda cursor: agent_history(explaining, "lab", "agent-7", limit=30, cursor=cursor))
-    assert len(seen) == len({row.id for row in seen}) == ROWS // 1000
-    assert [row.execution_created_at for row in seen] == sorted(
-        (row.execution_created_at for row in seen), reverse=True
-    )
-    page = await list_metrics(explaining, "lab", "metric-3", since=NOW - timedelta(hours=10), limit=10)
-    assert [row.value for row in page.items] == [3 + 20 * number for number in range(10)]
-    some = await list_metrics(explaining, "lab", "metric-3", execution=page.items[0].execution_id, limit=10)
-    assert some.items
-    assert explaining.sequential == []
-    assert explaining.scanned <= 3000
-
-
 async def test_all_pages_together_are_all_rows(connection: Connection) -> None:
     which = ExecutionFilter(namespace="lab", phase="Failed")
     seen = await every(lambda cursor: list_executions(connection, which, limit=100, cursor=cursor))
@@ -203,5 +182,3 @@ async def test_what_is_asked_for_never_becomes_a_statement(connection: Connectio
     which = ExecutionFilter(namespace=evil, workflow=evil, phase=evil, author=evil)
     assert (await list_executions(connection, which)).items == []
     assert await get_execution(connection, evil, evil) is None
-    assert (await agent_history(connection, evil, evil)).items == []
-    assert (await list_metrics(connection, evil, evil)).items == []

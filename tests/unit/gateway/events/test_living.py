@@ -51,16 +51,6 @@ async def test_a_revoked_session_is_closed(redis_url: str) -> None:
         assert not gateway.hub.subscribers
 
 
-async def test_a_session_may_be_ended_at_once(redis_url: str) -> None:
-    async with serving(redis_url) as gateway, gateway.socket(token="alice:s1") as one, gateway.socket() as other:
-        await one.of("hello")
-        await other.of("hello")
-        gateway.hub.revoke("s1")
-        assert (await one.closed(seconds=1.0))[0] == Close.UNAUTHENTICATED
-        ids = await gateway.publish(event())
-        assert (await other.of("event"))["id"] == ids[0]
-
-
 async def test_a_permission_that_was_taken_away_ends_the_socket(redis_url: str) -> None:
     async with serving(redis_url, recheck=1.0) as gateway, gateway.socket() as socket:
         await socket.of("hello")
