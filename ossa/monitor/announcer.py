@@ -17,7 +17,8 @@ from ossa.api.base import JSONObject
 from ossa.bus.connection import BusUnavailable, reaching
 from ossa.bus.messages import EVENTS, METRICS, Event
 from ossa.bus.publisher import Posting, Publisher
-from ossa.monitor.changes import Cast, approval_events, channels_of, execution_events
+from ossa.monitor.approvalchanges import approval_events
+from ossa.monitor.changes import Cast, channels_of, execution_events
 from ossa.monitor.measures import metrics_of
 from ossa.monitor.outbox import Change, SinkUnavailable
 

@@ -82,43 +82,6 @@ def execution_events(
     return [*tasks, *decisions, *whole] if told.now.status.phase in EXECUTION_TERMINAL else [*whole, *tasks, *decisions]
 
 
-def approval_events(before: JSONObject | None, now: JSONObject | None, *, version: int, seen: datetime) -> list[Event]:
-    """What became of an Approval: its state, and who decided what. Times and versions as with `execution_events`."""
-    if now is None:
-        return _gone_approval(before, version, seen)
-    status, uid = now.get("status") or {}, now["metadata"]["uid"]
-    state, old = status.get("state", "Pending"), ((before or {}).get("status") or {}).get("state", "Pending")
-    common = _asked(now, version)
-    events = [
-        Event(
-            id=identifier(uid, "decision", user),
-            type="decision",
-            time=seen,
-            phase=decision.get("verdict", ""),
-            user=user,
-            reason=decision.get("reason") or None,
-            **common,
-        )
-        for user, decision in (now.get("decisions") or {}).items()
-        if user not in ((before or {}).get("decisions") or {})
-    ]
-    if before is None or state != old:
-        at = moment(status.get("decidedAt") or (now["metadata"]["creationTimestamp"] if state == "Pending" else None))
-        message = status.get("message") or now["spec"].get("message")
-        events.append(
-            Event(
-                id=identifier(uid, "approval", state),
-                type="approval",
-                time=at or seen,
-                phase=state,
-                previous=old if before is not None else None,
-                message=_short(message),
-                **common,
-            )
-        )
-    return events
-
-
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """One state of an Execution, read."""
@@ -165,7 +128,7 @@ class _Telling:
             phase=phase,
             previous=then.status.phase if then is not None else None,
             reason=status.error.reason if status.error is not None else None,
-            message=_short(status.message or (status.error.message if status.error is not None else None)),
+            message=short(status.message or (status.error.message if status.error is not None else None)),
             user=_author(self.now.item),
             output=status.outputs if phase == "Completed" else None,
             final=self.now.final,
@@ -187,7 +150,7 @@ class _Telling:
             "agent": agent,
             "attempt": step.attempt,
             "reason": step.reason,
-            "message": _short(step.message),
+            "message": short(step.message),
             "output": step.output if step.phase == "Completed" else None,
             "policy": step.policy,
         }
@@ -211,7 +174,7 @@ class _Telling:
                 moment(status.completed_at) or self.seen,
                 phase="Denied",
                 reason=error.reason,
-                message=_short(error.message),
+                message=short(error.message),
                 policy=error.policy and f"{error.policy}@{error.policy_version}",
             )
         for number, held in enumerate(status.overruled or ()):
@@ -223,7 +186,7 @@ class _Telling:
                 moment(held.time) or self.seen,
                 phase="Overruled",
                 task=held.task,
-                message=_short(held.message),
+                message=short(held.message),
                 policy=f"{held.policy}@{held.policy_version}",
                 user=_author(self.now.item),
             )
@@ -261,30 +224,6 @@ def _gone(before: JSONObject | None, version: int, seen: datetime) -> list[Event
     return [Event(id=name, type="execution", time=seen, phase=DELETED, sequence=version, final=True, **common)]
 
 
-def _gone_approval(before: JSONObject | None, version: int, seen: datetime) -> list[Event]:
-    """Of an Approval that was deleted undecided, as it is with its Execution."""
-    if before is None or ((before.get("status") or {}).get("state") or "Pending") != "Pending":
-        return []
-    name = identifier(before["metadata"]["uid"], "approval", DELETED)
-    return [
-        Event(id=name, type="approval", time=seen, phase=DELETED, previous="Pending", **_asked(before, version)),
-    ]
-
-
-def _asked(approval: JSONObject, version: int) -> dict[str, Any]:
-    spec = approval["spec"]
-    return {
-        "source": "resource",
-        "namespace": approval["metadata"]["namespace"],
-        "execution": spec["execution"]["name"],
-        "uid": spec["execution"]["uid"],
-        "task": spec["task"],
-        "round": spec.get("round", 1),
-        "attempt": spec.get("attempt", 1),
-        "sequence": version,
-    }
-
-
 def _common(item: JSONObject) -> dict[str, Any]:
     metadata, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
     return {
@@ -309,7 +248,8 @@ def _author(item: JSONObject) -> str | None:
     return next((held[name] for name in names if held.get(name)), None)
 
 
-def _short(text: str | None) -> str | None:
+def short(text: str | None) -> str | None:
+    """A message as an event carries it; None where it is empty."""
     if text is None or len(text) <= MAX_MESSAGE:
         return text or None
     return text[: MAX_MESSAGE - 1] + "…"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from ossa.gateway.signin.names import MAX_GROUPS, NAME_PATTERN
 from ossa.gateway.signin.passwords import MAX_LENGTH, MIN_LENGTH
-from ossa.store.records.accounts import EndedBy, Method
+from ossa.store.records.accountrows import EndedBy, Method
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, description="Lower-case letters, digits and . _ @ -")]
 Groups = Annotated[list[Name], Field(max_length=MAX_GROUPS)]

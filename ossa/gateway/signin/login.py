@@ -12,7 +12,8 @@ from ossa.gateway.signin.outages import records_needed
 from ossa.gateway.signin.passwords import MIN_LENGTH, Passwords
 from ossa.gateway.signin.sessions import Pair, Sessions, SignedIn
 from ossa.gateway.signin.tokens import refused
-from ossa.store.records.accounts import Accounts, User
+from ossa.store.records.accountrows import User
+from ossa.store.records.accounts import Accounts
 
 # The first user, and the group that the chart gives the right to add others.
 FIRST_USER, FIRST_GROUP = "admin", "admins"

@@ -21,7 +21,7 @@ from ossa.gateway.signin.login import LocalUsers
 from ossa.gateway.signin.oidc import CALLBACK, LIFETIME, Oidc
 from ossa.gateway.signin.sessions import Pair, ReusedToken, Sessions
 from ossa.gateway.signin.trail import SignInTrail, Step
-from ossa.store.records.accounts import Session
+from ossa.store.records.accountrows import Session
 
 ROOT = "/api/v1/auth"
 Text = Annotated[str, Query(min_length=1, max_length=4096)]

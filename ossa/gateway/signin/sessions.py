@@ -19,7 +19,8 @@ from ossa.gateway.problems import Problem
 from ossa.gateway.signin.outages import records_needed
 from ossa.gateway.signin.secret import Secret
 from ossa.gateway.signin.tokens import Tokens, refused
-from ossa.store.records.accounts import Accounts, EndedBy, Method, NewSession, Session, User
+from ossa.store.records.accountrows import EndedBy, Method, NewSession, Session, User
+from ossa.store.records.accounts import Accounts
 
 # Seconds that what Redis says of a live session counts, before PostgreSQL is asked again. An end is written over it at
 # once; where that write fails, this bounds how long another replica may not know. With PostgreSQL away it counts for as

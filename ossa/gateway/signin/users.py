@@ -21,7 +21,8 @@ from ossa.gateway.signin import bodies
 from ossa.gateway.signin.outages import records_needed
 from ossa.gateway.signin.passwords import Passwords
 from ossa.gateway.signin.sessions import Sessions
-from ossa.store.records.accounts import Accounts, NameTaken, User
+from ossa.store.records.accountrows import User
+from ossa.store.records.accounts import Accounts, NameTaken
 
 RESOURCE = "users"
 Name = Annotated[str, Path(max_length=300, pattern=r"^[^\x00]+$")]

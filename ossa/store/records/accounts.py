@@ -6,81 +6,29 @@ Every method is one statement or one transaction, and raises RecordsUnavailable 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Literal
+from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
 
+from ossa.store.records.accountrows import (
+    EndedBy,
+    NewSession,
+    Refresh,
+    Session,
+    User,
+    session_of,
+    user_of,
+)
 from ossa.store.records.pool import Connection, Records
 
-Method = Literal["password", "oidc"]
-EndedBy = Literal["logout", "reuse", "disabled", "password", "revoked"]
 # Days that a session's row is kept after its end.
 KEPT_DAYS = 30
 
 
 class NameTaken(ValueError):
     """There is a user of this name."""
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A local user. Name and groups are without the prefix."""
-
-    id: UUID
-    name: str
-    groups: tuple[str, ...]
-    disabled: bool
-    created_by: str
-    created_at: datetime
-    updated_at: datetime
-    password_hash: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One sign-in of a person. Name and groups are with the prefix."""
-
-    id: UUID
-    user_name: str
-    local_user: UUID | None
-    groups: tuple[str, ...]
-    method: Method
-    address: str
-    client: str
-    created_at: datetime
-    refreshed_at: datetime
-    expires_at: datetime
-    ended_at: datetime | None = None
-    ended_by: EndedBy | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewSession:
-    """What a sign-in writes down."""
-
-    id: UUID
-    user_name: str
-    groups: tuple[str, ...]
-    method: Method
-    address: str
-    client: str
-    lifetime: timedelta
-    refresh_hash: bytes = field(repr=False)
-    local_user: User | None = None  # as they were when the password was checked
-
-
-RefreshOutcome = Literal["refreshed", "repeated", "unknown", "over", "reused"]
-
-
-@dataclass(frozen=True, slots=True)
-class Refresh:
-    """How a use of a refresh token ended; `session` where the token is known."""
-
-    outcome: RefreshOutcome
-    session: Session | None = None
 
 
 class Accounts:
@@ -95,13 +43,13 @@ class Accounts:
         """By name."""
         async with self._records.connection() as db:
             row = await db.fetchrow("SELECT * FROM users WHERE name = $1", name)
-        return _user(row) if row else None
+        return user_of(row) if row else None
 
     async def users(self, *, after: str = "", limit: int = 100) -> list[User]:
         """By name, from the one after `after` on."""
         query = "SELECT * FROM users WHERE name > $1 ORDER BY name LIMIT $2"
         async with self._records.connection() as db:
-            return [_user(row) for row in await db.fetch(query, after, limit)]
+            return [user_of(row) for row in await db.fetch(query, after, limit)]
 
     async def add_user(self, name: str, password_hash: str, *, groups: Sequence[str], created_by: str) -> User:
         """Raises NameTaken."""
@@ -112,7 +60,7 @@ class Accounts:
         except asyncpg.UniqueViolationError as error:
             raise NameTaken(name) from error
         assert row is not None  # noqa: S101 - INSERT … RETURNING gives the row
-        return _user(row)
+        return user_of(row)
 
     async def add_first_user(self, name: str, password_hash: str, *, groups: Sequence[str]) -> bool:
         """Add the user where there is none at all; whether that was so. Several replicas may try at once."""
@@ -151,7 +99,7 @@ class Accounts:
             ended: list[UUID] = []
             if disabled or password_hash is not None:
                 ended = await _end(db, "disabled" if disabled else "password", "local_user = $2", row["id"])
-        return _user(row), ended
+        return user_of(row), ended
 
     async def rehash(self, user: User, password_hash: str) -> None:
         """The same password under new parameters, unless it was changed meanwhile; ends no session."""
@@ -199,7 +147,7 @@ class Accounts:
             )
             await _issue(db, new.refresh_hash, new.id)
         assert row is not None  # noqa: S101 - INSERT … RETURNING gives the row
-        return _session(row)
+        return session_of(row)
 
     async def is_live(self, session_id: UUID) -> bool:
         """Whether it has neither ended nor expired."""
@@ -223,7 +171,7 @@ class Accounts:
             "ORDER BY created_at DESC LIMIT 200"
         )
         async with self._records.connection() as db:
-            return [_session(row) for row in await db.fetch(query, user_name)]
+            return [session_of(row) for row in await db.fetch(query, user_name)]
 
     async def refresh(self, used: bytes, successor: bytes, *, grace: timedelta) -> Refresh:
         """Use the refresh token with the hash `used` up, and put `successor` in its place.
@@ -239,11 +187,11 @@ class Accounts:
             query = "SELECT *, ended_at IS NULL AND expires_at > now() AS live FROM sessions WHERE id = $1 FOR UPDATE"
             row = await db.fetchrow(query, token["session_id"])
             if row is None or not row["live"]:
-                return Refresh("over", _session(row) if row else None)
-            session = await _with_present_groups(db, _session(row))
+                return Refresh("over", session_of(row) if row else None)
+            session = await _with_present_groups(db, session_of(row))
             if session is None:
                 await _end(db, "disabled", "id = $2", row["id"])
-                return Refresh("over", _session(row))
+                return Refresh("over", session_of(row))
             return await _rotate(db, session, (used, successor), grace=grace)
 
     async def end(self, session_id: UUID, ended_by: EndedBy, *, user_name: str | None = None) -> Session | None:
@@ -255,7 +203,7 @@ class Accounts:
         )
         async with self._records.transaction() as db:
             row = await db.fetchrow(query, session_id, ended_by, user_name)
-        return _session(row) if row else None
+        return session_of(row) if row else None
 
     async def end_all(self, user_name: str, ended_by: EndedBy) -> list[UUID]:
         """End all of a user."""
@@ -312,11 +260,3 @@ async def _end(db: Connection, ended_by: EndedBy, which: str, value: object) -> 
         value,
     )
     return [row["id"] for row in rows]
-
-
-def _user(row: asyncpg.Record) -> User:
-    return User(**{**{name: row[name] for name in User.__slots__}, "groups": tuple(row["groups"])})
-
-
-def _session(row: asyncpg.Record) -> Session:
-    return Session(**{**{name: row[name] for name in Session.__slots__}, "groups": tuple(row["groups"])})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
 from ossa.api.base import JSONObject
-from ossa.store.records import rows, statements
+from ossa.store.records import rows, statements, taskrows
 from ossa.store.records.names import decision_id, principal_id, principal_kind
 from ossa.store.records.pool import Connection
 
@@ -135,17 +135,17 @@ def _tasks(change: Write) -> list[JSONObject]:
     common = {"execution_id": change.uid, "resource_version": change.version, "round": rows.round_of(now)}
     return [
         {**common, **_task(record, change.tasks.get(record.name, _NOTHING))}
-        for record in rows.changed_tasks(change.before, now)
+        for record in taskrows.changed_tasks(change.before, now)
     ]
 
 
-def _task(record: rows.TaskRecord, info: TaskInfo) -> JSONObject:
+def _task(record: taskrows.TaskRecord, info: TaskInfo) -> JSONObject:
     # The items of a forEach share the template of their input, which is as long as ten thousand of them want it.
-    template = info.input if record.index == rows.NO_ITEM else None
+    template = info.input if record.index == taskrows.NO_ITEM else None
     return {**_values(record), "agent": info.agent, "priority": info.priority, "input": template}
 
 
-def _values(record: rows.TaskRecord | rows.DecisionRecord) -> JSONObject:
+def _values(record: taskrows.TaskRecord | rows.DecisionRecord) -> JSONObject:
     return {held.name: getattr(record, held.name) for held in fields(record)}
 
 

@@ -16,7 +16,8 @@ from ossa.engine.packing import packed, phases_alone
 from ossa.engine.ranges import format_ranges, parse_ranges
 from ossa.engine.states import EXECUTION_EDGES, TASK_EDGES
 from ossa.engine.units import Unit
-from ossa.monitor.changes import Cast, approval_events, channels_of, execution_events
+from ossa.monitor.approvalchanges import approval_events
+from ossa.monitor.changes import Cast, channels_of, execution_events
 from ossa.monitor.measures import metrics_of
 from ossa.monitor.steps import steps_of
 from tests.unit.monitor.states import FINISHED, UID, approval, execution

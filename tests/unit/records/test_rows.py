@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ossa.api.trace import trace_of
-from ossa.store.records.rows import NO_ITEM, TaskRecord, changed_tasks, execution_record, task_records
+from ossa.store.records.rows import execution_record
+from ossa.store.records.taskrows import NO_ITEM, TaskRecord, changed_tasks, task_records
 from tests.unit.records.objects import execution, task
 
 
