@@ -18,7 +18,7 @@ FIELD: Final = "message"
 # Entries that a stream keeps at least; Redis trims whole blocks of about 100. Where nobody reads for that long, the
 # oldest are lost to who comes after: docs/bus.md says what that means for each.
 LENGTHS: Final[Mapping[str, int]] = MappingProxyType(
-    {EVENTS: 100_000, METRICS: 50_000, AUDIT: 20_000, ALERTS: 10_000},
+    {EVENTS: 100_000, METRICS: 50_000, AUDIT: 100_000, ALERTS: 10_000},
 )
 # Of any other stream.
 LENGTH = 10_000

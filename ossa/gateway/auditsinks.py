@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from ossa.audit.chain import Link
 from ossa.audit.heads import Head
 from ossa.bus.messages import AUDIT
+from ossa.bus.publisher import FIELD, LENGTHS
 from ossa.bus.segments import message_of
 from ossa.store.records.audit import add
 from ossa.store.records.errors import RecordsUnavailable
@@ -25,11 +26,8 @@ Linked = tuple[list[Link], Head]
 # Seconds that each of the two may take, and that are left between two copies once one failed.
 ANSWER: Final = 2.5
 PAUSE: Final = 2.0
-# Segments on the stream while PostgreSQL has them, too, and that wait to be copied: the archive fetches from PostgreSQL
-# what is trimmed or left out.
-STREAM_LENGTH: Final = 100_000
+# Segments that wait to be copied to the stream: the archive fetches from PostgreSQL what is left out, or trimmed there.
 COPIES: Final = 1_000
-_FIELD: Final = "message"
 
 
 class Sinks:
@@ -79,7 +77,7 @@ class Sinks:
         for links, head in segments:
             text = message_of(links, head).model_dump_json(exclude_none=True)
             # While PostgreSQL is away the stream alone has them: nothing is trimmed.
-            pipeline.xadd(AUDIT, {_FIELD: text}, maxlen=None if durably else STREAM_LENGTH, approximate=True)
+            pipeline.xadd(AUDIT, {FIELD: text}, maxlen=None if durably else LENGTHS[AUDIT], approximate=True)
         if durably:
             pipeline.execute_command("WAITAOF", 1, 0, int(ANSWER * 1000))
         try:
