@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from ossa.engine.clock import to_text
-from tests.unit.cli.test_command import OSSA, Cluster, Terminal, kubeconfig
+from tests.unit.cli.terminal import OSSA, Cluster, Terminal, kubeconfig
 
 USER = "system:serviceaccount:team:robot"
 NOW = datetime.now(UTC)

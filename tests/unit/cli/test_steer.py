@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.unit.cli.test_command import COMPLETED, FAILED, OSSA, RUNNING, Cluster, Terminal, kubeconfig
+from tests.unit.cli.terminal import COMPLETED, FAILED, OSSA, RUNNING, Cluster, Terminal, kubeconfig
 
 
 @dataclass
