@@ -10,11 +10,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from aiohttp import web
-
 from controllers.metrics import Metrics
 from ossa.kube.config import KubeConfig
 from ossa.kube.elector import Elector
+from ossa.kube.probes import probes
 
 T = TypeVar("T")
 
@@ -38,30 +37,12 @@ def fenced(config: KubeConfig, elector: Elector) -> KubeConfig:
 
 @asynccontextmanager
 async def health(endpoint: str, elector: Elector) -> AsyncIterator[None]:
-    """Serves the URL `endpoint` while the event loop runs, and beside it /readyz: whether the API server answers.
-
-    One that waits for its turn is as ready as the leader: a rollout goes on, and a drain may take the leader's node.
-    """
-
-    async def alive(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def ready(_: web.Request) -> web.Response:
-        if elector.in_touch():
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="the API server does not answer\n")
-
+    """Serves the URL `endpoint` while the event loop runs, and beside it /readyz: whether the API server answers."""
     url = urlsplit(endpoint)
-    app = web.Application()
-    app.router.add_get(url.path, alive)
-    app.router.add_get("/readyz", ready)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, url.hostname, url.port).start()
+    if url.hostname is None or url.port is None:
+        raise ValueError(f"{endpoint!r} names no host and port to serve at")
+    async with probes(url.hostname, url.port, ready=elector.in_touch, path=url.path):
         yield
-    finally:
-        await runner.cleanup()
 
 
 def told_to_stop(stopped: asyncio.Event | None = None) -> asyncio.Event:

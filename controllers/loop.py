@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from ossa.backoff import backoff
 from ossa.kube.client import ApiError, Conflict
 from ossa.kube.queue import KeyQueue
 
@@ -61,7 +61,7 @@ class Loop(Generic[K]):
 
     def _again(self, key: K, error: str) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        pause = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures, 12)) * random.uniform(0.5, 1.0)  # noqa: S311
+        pause = backoff(failures, first=BACKOFF_FIRST, most=BACKOFF_MOST)
         log.warning(
             "will be reconciled again",
             extra={"kind": self.kind, "key": str(key), "error": error[:500], "pause": round(pause, 2)},

@@ -1,7 +1,8 @@
 """The process ossa-monitor: records what becomes of the resources, tells the bus, and processes what is on it.
 
 Every replica consumes; the one that holds the Lease records. Settings come from OSSA_* variables, which
-ossa/monitor/settings.py lists. Exit codes: 0 after a signal, 1 where the settings do not fit, 75 without the Lease.
+ossa/monitor/settings.py lists. Exit codes: 0 after a signal, 1 where the settings or the tables of PostgreSQL do not fit,
+75 without the Lease.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ossa.monitor.process import Monitor
 from ossa.monitor.settings import Settings, settings_from
 from ossa.monitor.watching import KINDS
 from ossa.store.objects import StoreUnusable
+from ossa.store.records.migrate import SchemaMismatch
 from ossa.tracing import Tracing, tracing_from
 
 LEASE = "ossa-monitor"
@@ -60,7 +62,7 @@ def main() -> int:
     elector = Elector(LeaseClient(config, settings.namespace, LEASE))
     try:
         asyncio.run(serve(config, settings, elector, tracing=tracing))
-    except (BadKey, StoreUnusable) as error:
+    except (BadKey, StoreUnusable, SchemaMismatch) as error:
         log.error("cannot start: %s", error)
         return 1
     finally:

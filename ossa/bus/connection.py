@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -22,6 +21,8 @@ from redis.exceptions import (
     TimeoutError,  # noqa: A004 - likewise
     TryAgainError,
 )
+
+from ossa.backoff import backoff
 
 SCHEMES: Final = ("redis", "rediss", "unix")
 # Seconds. A read that waits for entries (BLOCK) stays below the answer's.
@@ -114,9 +115,8 @@ class Pauses:
 
     def next(self) -> float:
         """Seconds to wait now."""
-        longest = min(self._most, self._first * 2.0 ** min(self._failures, 20))
         self._failures += 1
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads tries, guards nothing
+        return backoff(self._failures - 1, first=self._first, most=self._most)
 
     async def wait(self) -> None:
         """Waits so long."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
+
+from ossa.backoff import backoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,5 +17,4 @@ class Backoff:
 
     def delay(self, tries: int, *, least: float = 0.0) -> float:
         """How long to wait after so many failed tries (from 1); never less than what the gateway asks for."""
-        full = min(self.longest, self.first * 2.0 ** min(tries - 1, 16))
-        return max(least, full * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
+        return max(least, backoff(tries - 1, first=self.first, most=self.longest))

@@ -77,7 +77,7 @@ class TokenFile:
 class Session:
     """A person's session: refreshed before its tokens end, and begun anew with the password where there is one.
 
-    `tokens`: of a session that was begun before. `kept` is called with each new ones, to store them.
+    tokens: of a session that was begun before; those of the moment are in the property of that name, to be stored.
     """
 
     def __init__(self, *, name: str = "", password: str = "", tokens: Tokens | None = None) -> None:

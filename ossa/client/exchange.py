@@ -121,7 +121,7 @@ def retry_after(header: str | None) -> float:
     """Seconds that an answer asks to wait for: given as such, or as a date. 0 where it says nothing usable."""
     if not header:
         return 0.0
-    if header.strip().isdigit():
+    if header.strip().isdecimal():
         return float(header)
     try:
         return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())

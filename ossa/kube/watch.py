@@ -11,6 +11,7 @@ import random
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from ossa.backoff import backoff
 from ossa.kube.client import ApiClient, ApiError, Gone
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ async def list_and_watch(api: ApiClient, path: str, params: Mapping[str, str], l
             version = ""
         except ApiError as error:
             failures += 1
-            pause = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+            pause = backoff(failures, first=BACKOFF_FIRST, most=BACKOFF_MOST)
             log.warning("watch failed, trying again", extra={"path": path, "error": str(error), "pause": pause})
             await asyncio.sleep(pause)
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from ossa.kube.probes import probes, served
 from ossa.monitor.metrics import Metrics
 
 HOST = "0.0.0.0"
@@ -17,29 +18,14 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 async def health(*, port: int, metrics_port: int, metrics: Metrics, ready: Callable[[], bool]) -> AsyncIterator[None]:
     """Serves while the event loop runs.
 
-    ready: whether the API server answers. One that waits for its turn is as ready as the one that leads, and with
-    PostgreSQL or Redis away it is ready too: it takes up where it was when they are back.
+    ready: whether the API server answers. With PostgreSQL or Redis away the monitor is ready too: it takes up where it
+    was when they are back.
     """
-
-    async def alive(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def is_ready(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n") if ready() else web.Response(status=503, text="the API server is away\n")
 
     async def told(_: web.Request) -> web.Response:
         return web.Response(body=metrics.text(), headers={"Content-Type": TEXT})
 
-    probes, figures = web.Application(), web.Application()
-    probes.router.add_get("/healthz", alive)
-    probes.router.add_get("/readyz", is_ready)
+    figures = web.Application()
     figures.router.add_get("/metrics", told)
-    runners = [web.AppRunner(app, access_log=None, shutdown_timeout=1.0) for app in (probes, figures)]
-    try:
-        for runner, number in zip(runners, (port, metrics_port), strict=True):
-            await runner.setup()
-            await web.TCPSite(runner, HOST, number).start()
+    async with probes(HOST, port, ready=ready), served(figures, HOST, metrics_port):
         yield
-    finally:
-        for runner in runners:
-            await runner.cleanup()

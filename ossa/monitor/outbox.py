@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ossa.api.base import JSONObject
+from ossa.backoff import backoff
 from ossa.monitor.states import State
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class Outbox:
                 self.failures = 0
             except SinkUnavailable as error:
                 self.failures, self._compare = self.failures + 1, True
-                pause = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(self.failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+                pause = backoff(self.failures, first=BACKOFF_FIRST, most=BACKOFF_MOST)
                 told = {"sink": self.name, "pending": self.pending, "error": str(error), "pause": pause}
                 log.warning("a sink is away, what changes is kept for it", extra=told)
                 await asyncio.sleep(pause)

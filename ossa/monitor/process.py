@@ -196,9 +196,10 @@ class Monitor:
         epoch = await elected
         self._metrics.leads()
         log.info("this replica records", extra={"epoch": epoch})
+        recording = RecordsSink(self.records, self.api)
         sinks: dict[str, Sink] = {
-            "records": AfterMigration(RecordsSink(self.records, self.api), self._migrated),
-            "events": Announcer(self.bus, agents_of(Revisions(self.api))),
+            "records": AfterMigration(recording, self._migrated),
+            "events": Announcer(self.bus, agents_of(recording.revisions)),
             **extras.sinks,
         }
         if self._tracing is not None:

@@ -27,6 +27,7 @@ _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 class RecordsSink:
     """Writes changes to PostgreSQL.
 
+    revisions: what the revisions that Executions run say, for whoever asks the same.
     refused: how many changes it does not take as they are. They are logged and left out: one of them must not hold up
     all that come after it.
     """
@@ -34,7 +35,7 @@ class RecordsSink:
     def __init__(self, records: Records, api: ApiClient) -> None:
         self.refused = 0
         self._records = records
-        self._revisions = Revisions(api)
+        self.revisions = Revisions(api)
 
     async def write(self, changes: Sequence[Change]) -> None:
         """See `Sink`."""
@@ -58,7 +59,7 @@ class RecordsSink:
             raise SinkUnavailable(str(error)) from error
 
     async def _write_of(self, change: Change) -> Write:
-        tasks = await self._revisions.tasks(change.now) if change.kind == "executions" and change.now else {}
+        tasks = await self.revisions.tasks(change.now) if change.kind == "executions" and change.now else {}
         return Write(change.kind, change.uid, change.version, change.before, change.now, tasks)
 
     async def _write_alone(self, connection: Connection, held: Write) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import orjson
 
+from ossa.backoff import backoff
 from ossa.store.records.errors import BadRecordsURL, RecordsUnavailable, is_passing
 
 log = logging.getLogger(__name__)
@@ -216,8 +216,7 @@ class Records:
     def _failed(self, error: Exception, *, reached: bool) -> RecordsUnavailable:
         if not reached:
             self._failures += 1
-            most = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(self._failures, 10))
-            self._closed_until = time.monotonic() + most * random.uniform(0.5, 1.0)  # noqa: S311
+            self._closed_until = time.monotonic() + backoff(self._failures, first=BACKOFF_FIRST, most=BACKOFF_MOST)
         # Its text may quote what was written: the class says enough.
         told = {"at": where(self._url), "error": type(error).__name__, "failures": self._failures}
         log.warning("PostgreSQL cannot be asked", extra=told)
