@@ -15,7 +15,7 @@ from controllers.namespaces import Namespaces
 from controllers.settings import Settings
 from controllers.shipped import handler_problem
 from ossa.api.agent import AgentSpec, AgentStatus
-from ossa.api.base import Condition, set_condition
+from ossa.api.base import Condition, JSONObject, set_condition
 from ossa.api.contract import ANNOTATION_SERVICE_ACCOUNTS, GROUP, VERSION
 from ossa.api.validation import InvalidSpecError, agent_problems, parse_spec
 from ossa.engine.clock import to_text
@@ -25,7 +25,6 @@ from ossa.kube.status import write_status
 
 log = logging.getLogger(__name__)
 
-JSONObject = dict[str, Any]
 # Status, reason, message of a condition.
 _Verdict = tuple[Literal["True", "False"], str, str]
 # How soon an agent is looked at again while the namespaces are not known yet.

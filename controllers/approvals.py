@@ -6,8 +6,8 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
 
+from ossa.api.base import JSONObject
 from ossa.engine.approvals import approval_status, approval_view
 from ossa.engine.clock import to_text
 from ossa.engine.decision import ApprovalRequest, Verdict
@@ -18,8 +18,6 @@ from ossa.kube.client import ApiClient, ApiError, Conflict, NotFound
 from ossa.kube.status import write_status
 
 log = logging.getLogger(__name__)
-
-JSONObject = dict[str, Any]
 
 
 class Approvals:

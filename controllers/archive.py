@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import orjson
 
@@ -14,6 +13,7 @@ from controllers.background import Background, Late
 from controllers.transfers import Transfers
 from controllers.working import Working
 from ossa.api.artifact import value_media_type
+from ossa.api.base import JSONObject
 from ossa.api.execution import ArchivedPart, ExecutionStatus
 from ossa.engine.decision import LargeField
 from ossa.engine.packing import (
@@ -31,7 +31,6 @@ from ossa.kube.client import ApiError
 from ossa.store.client import ArtifactClient
 from ossa.store.errors import Damaged, NotFound, Problem
 
-JSONObject = dict[str, Any]
 # Bytes: 10,000 outputs of 4 KiB and what JSON adds.
 MAX_SIZE = 64 * 1024 * 1024
 # Seconds that a turn waits until all of the tasks are stored.

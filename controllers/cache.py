@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-JSONObject = dict[str, Any]
+from ossa.api.base import JSONObject
 
 
 @dataclass(frozen=True, slots=True, order=True)

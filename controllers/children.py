@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from controllers.cache import Key, ObjectCache
 from controllers.transfers import Transfers
 from ossa.api.agent import CLASSIFICATIONS, Classification
 from ossa.api.artifact import find_references
+from ossa.api.base import JSONObject
 from ossa.api.contract import (
     ANNOTATION_AUTHOR,
     ANNOTATION_BREAK_GLASS,
@@ -36,8 +36,6 @@ from ossa.kube.labels import label_value
 from ossa.kube.pods import identity_of, owner_reference
 from ossa.store.errors import Problem
 from ossa.store.signing import ChildInputs, Signer
-
-JSONObject = dict[str, Any]
 
 
 def child_view(item: JSONObject) -> ChildView | None:

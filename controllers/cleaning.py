@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from controllers.announce import announce
 from controllers.closing import Closing
 from controllers.settings import Settings
 from controllers.working import Working
+from ossa.api.base import JSONObject
 from ossa.api.contract import (
     ANNOTATION_REQUEST_ID,
     LABEL_BATCH,
@@ -27,7 +27,6 @@ from ossa.kube.client import ApiClient, Conflict, NotFound
 from ossa.kube.labels import label_value
 from ossa.kube.podstore import PodStore
 
-JSONObject = dict[str, Any]
 # How old an end may be for it to be announced again after a restart.
 TOLD_AGAIN = timedelta(minutes=10)
 

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from typing import Any
 
 from controllers.cache import Key, ObjectCache
 from controllers.loop import Loop
 from controllers.revisions import Revisions
+from ossa.api.base import JSONObject
 from ossa.api.contract import LABEL_MANAGED_BY, LABEL_WORKFLOW, MANAGED_BY
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
 from ossa.kube.labels import label_value
 
-JSONObject = dict[str, Any]
 # Revisions of a workflow that are kept besides those that an Execution names.
 KEPT = 10
 # Seconds between a change and the look at what it has left behind: many changes share one look.

@@ -8,10 +8,10 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from controllers.settings import Settings
 from controllers.transfers import Transfers
+from ossa.api.base import JSONObject
 from ossa.engine.batches import BATCH
 from ossa.engine.decide import PodRequest
 from ossa.engine.revision import CompiledRevision
@@ -23,7 +23,6 @@ from ossa.store.errors import Problem
 
 log = logging.getLogger(__name__)
 
-JSONObject = dict[str, Any]
 # In the API server's words when the policy of that name refuses.
 EPOCH_POLICY = "ValidatingAdmissionPolicy 'ossa-epoch'"
 # Refusals that pass, by the API server's words: why the pod is held up.

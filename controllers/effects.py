@@ -11,7 +11,6 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from controllers.announce import announce
 from controllers.approvals import Approvals
@@ -23,13 +22,12 @@ from controllers.governance.judges import tell
 from controllers.limits import Limits
 from controllers.statuses import Statuses
 from controllers.working import Working
+from ossa.api.base import JSONObject
 from ossa.engine.decide import Decision, decide
 from ossa.engine.snapshot import Snapshot, lock_holders
 from ossa.engine.states import EXECUTION_TERMINAL
 from ossa.kube.client import ApiClient, ApiError
 from ossa.kube.podstore import PodStore
-
-JSONObject = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

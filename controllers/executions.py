@@ -34,6 +34,7 @@ from controllers.transfers import Transfers
 from controllers.values import PAUSE, Values
 from controllers.workflows import names_agent
 from controllers.working import Working
+from ossa.api.base import JSONObject
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.execution import ExecutionStatus
 from ossa.engine.batches import KEPT_PODS
@@ -46,7 +47,6 @@ from ossa.store.client import ArtifactClient
 from ossa.store.records.pool import Records
 from ossa.store.signing import Signer
 
-JSONObject = dict[str, Any]
 SYNC_PAUSE, THINNING_PAUSE = 0.1, 1.0
 # Successors of a task that has ended go before the roots of executions that have not started.
 PRIORITY_POD, PRIORITY_OBJECT = 0.0, 1.0

@@ -7,12 +7,12 @@ its status.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from controllers.cache import Key, ObjectCache
 from controllers.governance.judges import Defaults
 from controllers.revisions import Revisions
 from controllers.workflows import INLINE, resolve_agents
+from ossa.api.base import JSONObject
 from ossa.api.execution import Execution
 from ossa.api.workflow import InlineWorkflow, WorkflowSpec
 from ossa.engine.checks import workflow_problems
@@ -20,7 +20,6 @@ from ossa.engine.revision import Revision
 from ossa.engine.snapshot import WorkflowView
 from ossa.governance.inline import INLINE_NAME, workflow_of
 
-JSONObject = dict[str, Any]
 MESSAGE_MAX = 1000
 
 

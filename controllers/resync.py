@@ -11,15 +11,14 @@ import logging
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from controllers.cache import ObjectCache, key_of, version_of
+from ossa.api.base import JSONObject
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError
 
 log = logging.getLogger(__name__)
 
-JSONObject = dict[str, Any]
 PAGE = 500
 LEARN_PAUSE = 1.0  # seconds between two tries to read what is there
 RESYNC_SECONDS = 300.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import Any
 
 from pydantic import ValidationError
 
+from ossa.api.base import JSONObject
 from ossa.api.contract import LABEL_MANAGED_BY, LABEL_WORKFLOW, MANAGED_BY
 from ossa.engine.expressions import CompileError
 from ossa.engine.revision import CompiledRevision, Revision, compile_revision, revision_name
@@ -15,7 +15,6 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, Conflict, NotFound
 from ossa.kube.labels import label_value
 
-JSONObject = dict[str, Any]
 CACHED = 500
 
 

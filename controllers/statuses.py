@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from controllers.archive import Archive, ArchiveLost
 from controllers.cache import Key, ObjectCache
 from controllers.working import Working
+from ossa.api.base import JSONObject
 from ossa.api.execution import ExecutionStatus
 from ossa.engine.states import EXECUTION_TERMINAL
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, NotFound
 from ossa.kube.status import write_status
-
-JSONObject = dict[str, Any]
 
 
 class Statuses:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from controllers.announce import announce
 from controllers.cache import Key, key_of
+from ossa.api.base import JSONObject
 from ossa.api.contract import (
     ANNOTATION_AUTHOR,
     ANNOTATION_SCHEDULED_AT,
@@ -32,7 +32,6 @@ from ossa.kube import paths
 from ossa.kube.client import JSON_PATCH, ApiClient, ApiError, Conflict, NotFound
 from ossa.kube.labels import label_value
 
-JSONObject = dict[str, Any]
 # Seconds. The heap of wake-ups counts elapsed time, and the wall clock may be put forward meanwhile.
 LOOK_AGAIN = 300.0
 MESSAGE_MAX = 1000

@@ -20,7 +20,7 @@ from controllers.revisions import Revisions
 from controllers.settings import Settings
 from controllers.triggers import Triggers
 from ossa.api.agent import AgentSpec
-from ossa.api.base import Condition, set_condition
+from ossa.api.base import Condition, JSONObject, set_condition
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.task import Task
 from ossa.api.trigger import TriggerStatus
@@ -36,7 +36,6 @@ from ossa.kube.status import write_status
 
 log = logging.getLogger(__name__)
 
-JSONObject = dict[str, Any]
 MESSAGE_MAX = 1000
 SYNC_PAUSE = 0.1  # seconds
 NOT_LOOKED_AT = "was not looked at yet"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from controllers.cache import bare
+from ossa.api.base import JSONObject
 from ossa.api.contract import ANNOTATION_DEPTH, ANNOTATION_IDENTITY
 from ossa.api.execution import Execution, ExecutionStatus
 from ossa.api.trace import log_fields
@@ -14,7 +14,6 @@ from ossa.engine.decision import Announcement
 from ossa.engine.packing import Part, spread
 from ossa.engine.states import EXECUTION_TERMINAL, is_finished
 
-JSONObject = dict[str, Any]
 # Seconds that a change of the status may wait for others to be written with it; of a large one.
 WRITE_DELAY, LARGE_WRITE_DELAY = 0.5, 1.0
 # Where many executions wait, so many a second are written in all, but none waits longer than this: each write costs the

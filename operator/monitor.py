@@ -1,8 +1,8 @@
 """The process ossa-monitor: records what becomes of the resources, tells the bus, and processes what is on it.
 
 Every replica consumes; the one that holds the Lease records. Settings come from OSSA_* variables, which
-ossa/monitor/settings.py lists. Exit codes: 0 after a signal, 1 where the settings or the tables of PostgreSQL do not fit,
-75 without the Lease.
+ossa/monitor/settings.py lists. Exit codes: 0 after a signal, 1 where the settings or the tables in PostgreSQL do not
+fit, 75 without the Lease.
 """
 
 from __future__ import annotations

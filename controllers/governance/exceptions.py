@@ -15,7 +15,7 @@ from controllers.cache import Key, ObjectCache, key_of
 from controllers.governance.present import is_present
 from controllers.loop import Loop
 from controllers.policycache import PolicyCache
-from ossa.api.base import Condition, set_condition
+from ossa.api.base import Condition, JSONObject, set_condition
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.policyexception import AgentPolicyException, AgentPolicyExceptionStatus
 from ossa.engine.clock import to_text
@@ -26,7 +26,6 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient, NotFound
 from ossa.kube.status import write_status
 
-JSONObject = dict[str, Any]
 # Wake-ups further off are taken in stages: clocks are set, and timers drift.
 MOST_WAIT = 3600.0
 PAUSE = 0.2

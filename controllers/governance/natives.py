@@ -6,10 +6,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from controllers.announce import COMPONENT
 from controllers.settings import NativePolicies
+from ossa.api.base import JSONObject
 from ossa.api.contract import LABEL_MANAGED_BY, MANAGED_BY
 from ossa.governance.native import LABEL_POLICY, Native, NotNative, native_name, native_of
 from ossa.governance.policies import CompiledPolicy
@@ -18,7 +19,6 @@ from ossa.kube.client import ApiClient, ApiError, NotFound, Refused
 
 log = logging.getLogger(__name__)
 
-JSONObject = dict[str, Any]
 POLICIES, BINDINGS = "validatingadmissionpolicies", "validatingadmissionpolicybindings"
 OURS = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_POLICY}"}
 LOOK_SECONDS = 300.0

@@ -16,7 +16,7 @@ from controllers.governance.natives import Held, Natives
 from controllers.governance.scan import Scanner
 from controllers.loop import Loop
 from controllers.policycache import PolicyCache
-from ossa.api.base import Condition, set_condition
+from ossa.api.base import Condition, JSONObject, set_condition
 from ossa.api.contract import GROUP, VERSION
 from ossa.api.policy import AgentPolicyStatus
 from ossa.engine.clock import to_text
@@ -25,7 +25,6 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient, NotFound
 from ossa.kube.status import write_status
 
-JSONObject = dict[str, Any]
 # How soon a policy is looked at again that the cache does not know yet, or of which a scan has told something.
 CACHE_PAUSE, TOLD_PAUSE = 0.2, 1.0
 # Seconds after which a generation that the cache still does not know is one that it does not understand.

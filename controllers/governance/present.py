@@ -8,13 +8,13 @@ from typing import Any
 
 from controllers.cache import bare
 from controllers.policycache import PolicyCache
+from ossa.api.base import JSONObject
 from ossa.engine.states import EXECUTION_TERMINAL, is_finished
 from ossa.governance.findings import ObjectKey
 from ossa.governance.inline import workflow_of
 from ossa.governance.question import SubjectKind
 from ossa.governance.world import SUBJECTS, Key, World
 
-JSONObject = dict[str, Any]
 _Object = Mapping[str, Any]
 
 

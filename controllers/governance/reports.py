@@ -7,13 +7,13 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable
-from typing import Any
 
 import orjson
 
 from controllers.announce import COMPONENT
 from controllers.governance.scan import Scanner
 from controllers.loop import Loop
+from ossa.api.base import JSONObject
 from ossa.api.contract import LABEL_MANAGED_BY, MANAGED_BY
 from ossa.governance.findings import News, ReportKey
 from ossa.governance.native import LABEL_POLICY
@@ -23,7 +23,6 @@ from ossa.kube.client import ApiClient, ApiError, NotFound, Refused
 
 log = logging.getLogger(__name__)
 
-JSONObject = dict[str, Any]
 # Seconds that changes of a report wait for others; where only what keeps to the policy comes and goes, as runs do.
 PAUSE, PASSES_PAUSE = 1.0, 30.0
 # Seconds between two reports, and between two versions of one: one of a hundred results costs the API server 60 ms.

@@ -15,6 +15,7 @@ from typing import Any
 from controllers.announce import announce
 from controllers.governance.present import Present
 from controllers.policycache import PolicyCache
+from ossa.api.base import JSONObject
 from ossa.api.contract import API_VERSION
 from ossa.governance.agenda import Agenda, difference
 from ossa.governance.exceptions import end_of
@@ -25,7 +26,6 @@ from ossa.governance.policyset import PolicySet
 from ossa.governance.question import SubjectKind
 from ossa.kube.client import ApiClient
 
-JSONObject = dict[str, Any]
 # Seconds that changes wait for others, and for which the loop is held at most.
 COALESCE, SLICE = 0.3, 0.004
 EVERY = 3600.0

@@ -8,11 +8,12 @@ told of one object.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-JSONObject = dict[str, Any]
+from ossa.api.base import JSONObject
+
 # Streams: what must not be lost. Channels: the live stream, for whoever listens just then.
 EVENTS, METRICS, ALERTS, AUDIT = "ossa:events", "ossa:metrics", "ossa:alerts", "ossa:audit"
 TASK_ASSIGNMENT, STATUS_UPDATES, RESULTS, DECISIONS = "task-assignment", "status-updates", "results", "decisions"

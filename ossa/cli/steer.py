@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
+from ossa.api.base import JSONObject
 from ossa.api.contract import GROUP
 from ossa.api.execution import Execution
 from ossa.cli.outcome import Stop
@@ -12,7 +12,6 @@ from ossa.cli.run import create
 from ossa.cli.session import Session, get_object, parse_execution
 from ossa.engine.states import EXECUTION_TERMINAL
 
-JSONObject = dict[str, Any]
 # The change of the spec, and how it is told.
 CHANGES: dict[str, tuple[str, bool, str]] = {
     "suspend": ("suspend", True, "suspended"),

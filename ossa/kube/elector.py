@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from ossa.api.base import JSONObject
 from ossa.kube import paths
 from ossa.kube.config import KubeConfig
 from ossa.kube.errors import ApiError, Conflict, NotFound, error_from
@@ -43,7 +44,6 @@ from ossa.kube.lease import (
 
 log = logging.getLogger(__name__)
 
-JSONObject = dict[str, Any]
 # Seconds that one request may take: a renewal can be tried twice before the time is over.
 REQUEST_SECONDS = 3.0
 # EX_TEMPFAIL: another process leads by now. What is started anew waits for its turn.

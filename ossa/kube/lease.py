@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-JSONObject = dict[str, Any]
+from ossa.api.base import JSONObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from ossa.api.agent import AgentSpec, Capability
+from ossa.api.base import JSONObject
 from ossa.api.contract import (
     ANNOTATION_CAPABILITY,
     ANNOTATION_EPOCH,
@@ -44,8 +45,6 @@ from ossa.api.contract import (
 from ossa.engine.snapshot import PodView
 from ossa.kube.labels import label_value
 from ossa.tracing import ENV_ENDPOINT
-
-JSONObject = dict[str, Any]
 
 VOLUME = "ossa-in"
 TOKEN_SECONDS = 3600

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ossa.api.base import JSONObject
 from ossa.kube.client import JSON_PATCH, ApiClient
-
-JSONObject = dict[str, Any]
 
 
 def status_operations(

@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import Mapping
 
 from ossa.kube.client import ApiClient
-from ossa.monitor.outbox import Change, Outbox, Sink, SinkUnavailable
+from ossa.monitor.outbox import Outbox, Sink
 from ossa.monitor.watching import Watching
-
-__all__ = ["Change", "Recorder", "Sink", "SinkUnavailable"]
 
 
 class Recorder:

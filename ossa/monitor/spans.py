@@ -10,33 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
+from ossa.api.base import JSONObject
 from ossa.api.trace import AGGREGATE, PROCESS, TASK, ExecutionTrace, aggregate_span, process_span, task_span, trace_of
 from ossa.engine.clock import from_text
 from ossa.engine.states import is_finished
+from ossa.monitor.outbox import Change
 from ossa.tracing import Attribute, Span, Tracing
 
-JSONObject = dict[str, Any]
-EXECUTIONS = "executions"
 # What ended longer ago was told of by somebody: all that there is comes once more where a process begins.
 RECENT = 900.0  # seconds
-
-
-class Seen(Protocol):
-    """A change of an object, as the outbox tells it; `before` is None where it is not known."""
-
-    @property
-    def kind(self) -> str:
-        """Plural of the resource."""
-
-    @property
-    def before(self) -> JSONObject | None:
-        """What was told last."""
-
-    @property
-    def now(self) -> JSONObject | None:
-        """None where the object is gone."""
 
 
 class SpanSink:
@@ -46,10 +30,10 @@ class SpanSink:
         self._tracing = tracing
         self._now = now
 
-    async def write(self, changes: Sequence[Seen]) -> None:
+    async def write(self, changes: Sequence[Change]) -> None:
         """Tells of the Executions that have ended."""
         for change in changes:
-            if change.kind == EXECUTIONS and change.now is not None and self._is_news(change.before, change.now):
+            if change.kind == "executions" and change.now is not None and self._is_news(change.before, change.now):
                 for span in spans_of(change.now):
                     self._tracing.tell(span)
 

@@ -211,7 +211,7 @@ async def test_spans_of_what_has_ended_are_exported_where_an_endpoint_is_set(
         monitor(config, records_url, redis.url, tmp_path, "one", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as one,
     ):
         await until(lambda: bool(collector.spans), 60)
-        assert {span.service for span in collector.spans} == {"ossa-monitor"}
+        assert {span.service for span in collector.spans} == {"ossa-orchestrator"}
         one.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(one.process.wait(), 30) == 0
 

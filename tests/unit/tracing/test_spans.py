@@ -10,18 +10,12 @@ import pytest
 from ossa.api.contract import ANNOTATION_TRACEPARENT
 from ossa.api.trace import aggregate_span, process_span, task_span, trace_of
 from ossa.engine.clock import from_text
+from ossa.monitor.outbox import Change
 from ossa.monitor.spans import RECENT, SpanSink, spans_of
 from ossa.tracing import Span, Tracing
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 CREATED, ENDED = "2026-01-01T12:00:00Z", "2026-01-01T12:01:00Z"
-
-
-@dataclass(frozen=True)
-class Change:
-    kind: str
-    before: dict[str, Any] | None
-    now: dict[str, Any] | None
 
 
 @dataclass
@@ -92,7 +86,7 @@ async def told(before: dict[str, Any] | None, now: dict[str, Any] | None, *, lat
     held = Told()
     clock = from_text(ENDED).timestamp() + later
     sink = SpanSink(cast(Tracing, held), now=lambda: clock)
-    await sink.write([Change("workflows", None, an_execution()), Change("executions", before, now)])
+    await sink.write([Change("workflows", "w", 1, None, an_execution()), Change("executions", "e", 2, before, now)])
     assert await sink.recorded() == {}
     return len(held.spans)
 

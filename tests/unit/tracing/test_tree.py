@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ossa.api.contract import ANNOTATION_TRACEPARENT
 from ossa.api.trace import process_span
 from ossa.engine.clock import to_text
 from ossa.gateway.tracing import Traced, trace_of
+from ossa.monitor.outbox import Change
 from ossa.monitor.spans import SpanSink
 from ossa.tracing import Tracing, tracing_from
 from tests.unit.engine.world import NOW, Run, compiled, spec
@@ -30,15 +30,6 @@ HANDLER = """
             raise ValueError("secret data")
         return {"traceparent": task.traceparent}
 """
-
-
-@dataclass(frozen=True)
-class Change:
-    """As the outbox tells it."""
-
-    kind: str
-    before: dict[str, Any] | None
-    now: dict[str, Any] | None
 
 
 @pytest.fixture
@@ -103,7 +94,7 @@ async def test_a_collector_gets_the_whole_tree(collector: Collector, tmp_path: P
     monitor = tracing_to(collector, "ossa-orchestrator")
     # Told twice, as after a failover.
     for before in (running, running):
-        await SpanSink(monitor).write([Change("executions", before, ended)])
+        await SpanSink(monitor).write([Change("executions", "e", 2, before, ended)])
     await asyncio.to_thread(monitor.close)
 
     await collector.until(lambda: len(collector.named("orchestrator-aggregate")) == 2)
