@@ -6,7 +6,6 @@ or from none: one that is refused costs nothing, so nobody is locked out for lon
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
 import time
@@ -18,6 +17,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from ossa.gateway.batching import Batcher
 from ossa.gateway.breaker import Breaker, Down
 from ossa.gateway.identity import Identity
 from ossa.gateway.problems import Problem
@@ -83,23 +83,19 @@ class Check:
 
 
 class Limiter:
-    """Takes from keys, atomically. One call to Redis a request at most; those that come meanwhile share the next."""
+    """Takes from keys, atomically. One call to Redis a request at most."""
 
     def __init__(self, redis: Redis, *, prefix: str = "ossa:limit:") -> None:
         self._script = redis.register_script(SCRIPT)
         self._prefix = prefix
         self._breaker = Breaker("rate limits")
         self._local = LocalLimiter()
-        self._waiting: list[tuple[Sequence[Check], asyncio.Future[float]]] = []
-        self._carrier: asyncio.Task[None] | None = None
+        # Those that come while one call is on its way share the next.
+        self._batches = Batcher(self._waits, most=AT_ONCE)
 
     async def wait_of(self, checks: Sequence[Check]) -> float:
         """Take from all. 0 where that was done, else nothing was taken and these are the seconds to wait."""
-        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._waiting.append((checks, future))
-        if self._carrier is None:
-            self._carrier = asyncio.create_task(self._carry())
-        return await future
+        return await self._batches.put(checks)
 
     async def require(self, checks: Sequence[Check], what: str) -> None:
         """Raises Problem: 429 with Retry-After; `what` says of what there was too much."""
@@ -111,22 +107,6 @@ class Limiter:
                 f"too many {what}; try again in {seconds} s",
                 headers={"Retry-After": str(seconds)},
             )
-
-    async def _carry(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
-                try:
-                    waits = await self._waits([checks for checks, _ in batch])
-                    for (_, future), wait in zip(batch, waits, strict=True):
-                        if not future.done():
-                            future.set_result(wait)
-                finally:
-                    # None is left waiting, whatever went wrong.
-                    for _, future in batch:
-                        future.cancel()
-        finally:
-            self._carrier = None
 
     async def _waits(self, requests: Sequence[Sequence[Check]]) -> list[float]:
         keys = [self._prefix + check.key for checks in requests for check in checks]
