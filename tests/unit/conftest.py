@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-from tests.unit.servers import (
+from tests.unit.serverfixtures import (
     database,
     postgres,
     postgres_of_session,

@@ -21,7 +21,8 @@ from ossa.store.records.queries import (
 )
 from ossa.store.records.retention import Retention, upkeep
 from ossa.store.records.write import recorded
-from tests.unit.servers import Postgres, made_database
+from tests.unit.serverfixtures import made_database
+from tests.unit.servers import Postgres
 
 ROWS = 100_000
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
