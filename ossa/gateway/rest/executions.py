@@ -136,8 +136,11 @@ def router(c: Collaborators) -> APIRouter:
         if item is not None:
             return JSON(Page[TaskView](items=tasks_of(item)).to_json())
         row = await recorded(c, namespace, name)
-        async with c.records.connection() as connection:
-            page = await queries.list_tasks(connection, row, limit=limit, cursor=cursor)
+        try:
+            async with c.records.connection() as connection:
+                page = await queries.list_tasks(connection, row, limit=limit, cursor=cursor)
+        except BadCursor as error:
+            raise _bad_cursor(error) from error
         return JSON(Page[TaskView](items=[recorded_task(held) for held in page.items], next=page.cursor).to_json())
 
     return routes
@@ -201,12 +204,16 @@ async def list_executions(c: Collaborators, which: Which, limit: int, cursor: st
                 cursor=cursor,
             )
     except BadCursor as error:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), more={"field": "cursor"}) from error
+        raise _bad_cursor(error) from error
     except RecordsUnavailable:
         if cursor is not None:
             raise
         return await _from_cluster(c, which, limit, "")
     return Page[ExecutionSummary](items=[recorded_summary(row) for row in page.items], next=page.cursor)
+
+
+def _bad_cursor(error: BadCursor) -> Problem:
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), more={"field": "cursor"})
 
 
 async def _from_cluster(c: Collaborators, which: Which, limit: int, token: str) -> Page[ExecutionSummary]:

@@ -100,6 +100,8 @@ async def test_one_execution_and_its_tasks(records_url: str) -> None:
         assert [t["name"] for t in found["items"]] == ["ingest"]
         rest_ = (await held.get(f"{NAMESPACE}/executions/old/tasks", cursor=found["next"])).json()
         assert {t["name"] for t in rest_["items"]} == {"score"}
+        wrong = await held.get(f"{NAMESPACE}/executions/old/tasks", cursor="none")
+        assert (wrong.status_code, wrong.json()["field"]) == (422, "cursor")
 
 
 async def test_lists_have_filters_and_pages(records_url: str) -> None:
