@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from typing import Final
 
 import asyncpg
@@ -25,7 +24,7 @@ from ossa.audit.heads import Signer
 from ossa.audit.thinning import Thinning
 from ossa.audit.verify import HEARTBEAT
 from ossa.gateway.auditsinks import ANSWER, Linked, Sinks
-from ossa.gateway.problems import Problem
+from ossa.gateway.problems import Unkept
 from ossa.store.records.audit import heads_since
 from ossa.store.records.errors import RecordsUnavailable
 from ossa.store.records.pool import Records
@@ -86,7 +85,7 @@ class Auditing:
         """Returns once the entry is durable; at once where it tells of a refusal.
 
         Raises:
-            Problem: 503, where it can be kept nowhere, or this process has ended its chain.
+            Unkept: 503, where it can be kept nowhere, or this process has ended its chain.
         """
         if entry.outcome == "denied":
             self._refused(entry)
@@ -222,11 +221,9 @@ class Auditing:
         )
 
 
-def _unavailable(entry: Entry) -> Problem:
+def _unavailable(entry: Entry) -> Unkept:
     asked = entry.outcome == "asked"
     after = "nothing was done" if asked else "it may have been done: look, or ask again with the same Idempotency-Key"
-    return Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        f"the audit trail cannot be written just now, and without it nothing is changed; {after}. Try again later",
-        headers={"Retry-After": "5"},
+    return Unkept(
+        f"the audit trail cannot be written just now, and without it nothing is changed; {after}. Try again later"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ class Trail(Protocol):
     """The audit trail."""
 
     async def record(self, entry: Entry) -> None:
-        """Returns once the entry is kept. Raises Problem 503 where it cannot be."""
+        """Returns once the entry is kept. Raises Unkept (503) where it cannot be."""
 
 
 class Records(Protocol):
@@ -55,15 +55,35 @@ class Collaborators:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One request of somebody who is signed in."""
+    """One request of somebody who is signed in.
+
+    What changes something awaits `announce` first, unless a row of `requests` was written for it.
+    """
 
     id: str
     identity: Identity
     address: str
     traceparent: str
+    # Writes into the audit trail that this is asked for, with the access and the verb as they are then.
+    ask: Callable[[Call], Awaitable[None]]
     # For the audit trail: what was asked for last, and what is done where the route's name does not say it.
     access: Access | None = None
     verb: str = ""
+    _later: list[Callable[[], object]] = field(default_factory=list, init=False)
+
+    async def announce(self) -> None:
+        """After all that may refuse, before anything is changed. Raises Unkept (503): then nothing may be changed."""
+        await self.ask(self)
+
+    def afterwards(self, work: Callable[[], object]) -> None:
+        """Called once the trail has how this ended; never, where it could not be kept."""
+        self._later.append(work)
+
+    def settle(self) -> None:
+        """The trail has how this ended."""
+        for work in self._later:
+            work()
+        self._later.clear()
 
     @property
     def trace_id(self) -> str:

@@ -17,7 +17,7 @@ from ossa.audit.entry import Entry, Outcome
 from ossa.gateway.answers import answer_of
 from ossa.gateway.arrival import arrival_of
 from ossa.gateway.context import Call, Collaborators
-from ossa.gateway.problems import Problem
+from ossa.gateway.problems import Problem, Unkept
 from ossa.gateway.refusals import problem_of, records_away
 from ossa.kube.errors import ApiError
 from ossa.store.records.errors import RecordsUnavailable
@@ -60,9 +60,9 @@ def is_deeper(body: bytes, most: int) -> bool:
 def signed_in(c: Collaborators) -> type[APIRoute]:
     """The route class of a router whose routes are for those who are signed in.
 
-    Who calls is found out before a byte of the body is read. The audit trail has every request that may change
-    something, and every refusal, before the answer goes out; the verb is the name of the route's function, the kind of
-    thing its first tag.
+    Who calls is found out before a byte of the body is read. The audit trail has what is about to be changed
+    (`Call.announce`), and before the answer goes out how every request ended that may change something, and every
+    refusal. The verb is the name of the route's function, the kind of thing its first tag.
     """
 
     class SignedInRoute(APIRoute):
@@ -99,9 +99,11 @@ async def _attend(c: Collaborators, route: APIRoute, request: Request, handle: H
     changes = request.method not in SAFE
     call: Call | None = None
     try:
-        call = await _admit(c, request)
+        call = await _admit(c, route, request)
         request.scope["ossa.call"] = call
         response = await handle(request)
+    except Unkept as unkept:
+        return answer_of(unkept, arrival_of(request.scope).id)  # nothing was done
     except (Problem, ApiError, RecordsUnavailable) as error:
         problem = problem_from(error)
         if problem.status is HTTPStatus.TOO_MANY_REQUESTS:
@@ -117,6 +119,7 @@ async def _attend(c: Collaborators, route: APIRoute, request: Request, handle: H
         raise
     if changes:
         await c.trail.record(_entry(c, route, request, call, response.status_code, ""))
+        call.settle()
     return response
 
 
@@ -131,7 +134,7 @@ def problem_from(error: Problem | ApiError | RecordsUnavailable) -> Problem:
             return problem_of(error)
 
 
-async def _admit(c: Collaborators, request: Request) -> Call:
+async def _admit(c: Collaborators, route: APIRoute, request: Request) -> Call:
     arrival, address = arrival_of(request.scope), address_of(request)
     try:
         identity = await c.authenticator.identify(bearer(request.headers))
@@ -140,7 +143,13 @@ async def _admit(c: Collaborators, request: Request) -> Call:
             await c.limiter.take(None, address)
         raise
     await c.limiter.take(identity, address)
-    return Call(id=arrival.id, identity=identity, address=address, traceparent=arrival.trace.traceparent)
+    return Call(
+        id=arrival.id,
+        identity=identity,
+        address=address,
+        traceparent=arrival.trace.traceparent,
+        ask=lambda call: c.trail.record(_entry(c, route, request, call, 0, "")),
+    )
 
 
 def bearer(headers: Mapping[str, str]) -> str:
@@ -182,7 +191,9 @@ def _entry(  # noqa: PLR0913, PLR0917 - what an entry has
 
 
 def outcome_of(status: int) -> Outcome:
-    """How it ended, of an HTTP status."""
+    """How it ended, of an HTTP status; 0 where there is none yet."""
+    if status == 0:
+        return "asked"
     if status < 400:
         return "allowed"
     return "denied" if status in REFUSALS else "failed"

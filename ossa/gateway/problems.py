@@ -36,3 +36,10 @@ class Problem(Exception):
             "status": int(self.status),
             "detail": self.detail,
         }
+
+
+class Unkept(Problem):
+    """503: the audit trail can be kept nowhere just now. The trail itself counts what it could not keep."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "5"})

@@ -18,7 +18,7 @@ from ossa.gateway.guard import outcome_of
 from ossa.gateway.identity import Identity
 from ossa.gateway.orchestrate.accepting import Acceptor
 from ossa.gateway.orchestrate.routes import spec_of
-from ossa.gateway.problems import Problem
+from ossa.gateway.problems import Problem, Unkept
 from ossa.gateway.refusals import problem_of, records_away
 from ossa.gateway.rest.approvals import decide
 from ossa.gateway.rest.steering import change, repeat
@@ -40,14 +40,23 @@ class RestCommands:
     async def __call__(self, identity: Identity, address: str, command: Command) -> Answer:
         """Status and body as of the REST request. Raises Problem."""
         trace = trace_from(())
-        call = Call(id=request_id(), identity=identity, address=address, traceparent=trace.traceparent)
+        call = Call(
+            id=request_id(),
+            identity=identity,
+            address=address,
+            traceparent=trace.traceparent,
+            ask=lambda call: self._record(call, command, 0, ""),
+        )
         try:
             status, body = await self._run(call, command)
+        except Unkept:
+            raise  # nothing was done
         except (Problem, ApiError, RecordsUnavailable) as error:
             problem = _problem(error)
             await self._record(call, command, int(problem.status), problem.detail)
             raise problem from error
         await self._record(call, command, status, "")
+        call.settle()
         return status, body
 
     async def refused(self, identity: Identity | None, address: str, start: Start, problem: Problem) -> None:

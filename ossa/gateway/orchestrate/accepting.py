@@ -36,8 +36,8 @@ _ROUNDS = 3
 class Acceptor:
     """Leads each request to exactly one Execution.
 
-    The row is committed before the Execution is created, and closed after it: who dies in between leaves an open row,
-    and a carrier finds the Execution by its name, or creates it.
+    The row is committed before the Execution is created, and closed once the audit trail tells of it: who dies in
+    between leaves an open row, and a carrier finds the Execution by its name, or creates it, and tells the trail.
     """
 
     def __init__(self, c: Collaborators) -> None:
@@ -70,7 +70,7 @@ class Acceptor:
         row = await self._write(request)
         if row is not None and row.state == "done":
             return accepted(row, "Created", row.execution_uid)
-        return await self._carry(row or request)
+        return await self._carry(call, row or request)
 
     async def drained(self) -> None:
         """Returns once all that is to be written was."""
@@ -103,11 +103,12 @@ class Acceptor:
                 return row
             return row if await requests.reopen(connection, row.id, grace=grace) else None
 
-    async def _carry(self, request: Request) -> Accepted:
+    async def _carry(self, call: Call, request: Request) -> Accepted:
         outcome = await carry_out(self._c.api, request)
         match outcome:
             case Created(uid):
-                self._close.put(Closing(id=request.id, state="done", execution_uid=uid)).add_done_callback(_heard)
+                closing = Closing(id=request.id, state="done", execution_uid=uid)
+                call.afterwards(lambda: self._close.put(closing).add_done_callback(_heard))
                 return accepted(request, "Created", uid)
             case Refused(problem):
                 # Before the answer: a carrier that finds it open would carry it out after all.

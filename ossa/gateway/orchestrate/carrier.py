@@ -17,7 +17,7 @@ from ossa.gateway.context import Collaborators
 from ossa.gateway.identity import Access
 from ossa.gateway.orchestrate.creating import Created, Outcome, Postponed, Refused, carry_out
 from ossa.gateway.orchestrate.wanted import identity_of
-from ossa.gateway.problems import Problem
+from ossa.gateway.problems import Problem, Unkept
 from ossa.kube.errors import ApiError
 from ossa.logs import log_about
 from ossa.store.records import requests
@@ -68,6 +68,8 @@ class Carrier:
         log_about({"namespace": row.namespace, "traceId": row.traceparent.split("-")[1]})  # each in a task of its own
         try:
             return await self._carried(row)
+        except Unkept as problem:
+            return Postponed(ApiError(0, "Unkept", problem.detail))  # the row stays open until the trail has it
         except Exception:  # noqa: BLE001 - a defect in one must not hold up the others
             _log.exception("a defect: an open request could not be carried out", extra={"request": str(row.id)})
             return Postponed(ApiError(0, "Defect", "see the log"))

@@ -60,6 +60,7 @@ async def decide(c: Collaborators, call: Call, namespace: str, name: str, body: 
         if before.verdict != body.verdict:
             raise Problem(HTTPStatus.CONFLICT, f"you have said {before.verdict} already, and a decision is final")
         return found
+    await call.announce()
     answer = await c.api.patch(ossa("approvals", namespace, found.metadata.name), decision(call.identity, body))
     return parsed_approval(answer) or found
 

@@ -82,6 +82,7 @@ async def change(c: Collaborators, call: Call, namespace: str, name: str, action
         "metadata": {"uid": item["metadata"]["uid"], "annotations": {ANNOTATION_AUTHOR: call.identity.user}},
         "spec": {field: value},
     }
+    await call.announce()
     return await c.api.patch(ossa("executions", namespace, name), patch)
 
 

@@ -93,7 +93,7 @@ async def security(
         if settings.issuer is not None:
             issuer = Issuer(settings.issuer)
             stack.push_async_callback(issuer.close)
-            oidc = Oidc(issuer, settings.claims, sessions=sessions, secret=secret, public_url=settings.public_url)
+            oidc = Oidc(issuer, settings.claims, secret=secret, public_url=settings.public_url)
         for work in (ring.keep_loading(), _keep_house(settings, accounts, passwords)):
             await stack.enter_async_context(_running(asyncio.create_task(work)))
         yield Security(

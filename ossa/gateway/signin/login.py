@@ -10,7 +10,7 @@ from ossa.gateway.ratelimit import Check, Limit, Limiter, digest, network_of
 from ossa.gateway.signin.names import local
 from ossa.gateway.signin.outages import records_needed
 from ossa.gateway.signin.passwords import MIN_LENGTH, Passwords
-from ossa.gateway.signin.sessions import Pair, Sessions, SignedIn
+from ossa.gateway.signin.sessions import Sessions, SignedIn
 from ossa.gateway.signin.tokens import refused
 from ossa.store.records.accountrows import User
 from ossa.store.records.accounts import Accounts
@@ -59,28 +59,25 @@ class LocalUsers:
         self._accounts, self._passwords, self._sessions = accounts, passwords, sessions
         self._limiter, self._limits = limiter, limits
 
-    async def sign_in(self, name: str, password: str, *, address: str, client: str) -> Pair:
-        """Raises Problem: 401 where it is wrong, 429 and 503 as bounds are reached or PostgreSQL is away."""
-        user = await self._proved(name, password, address=address)
+    async def sign_in(self, name: str, password: str, *, address: str, client: str) -> SignedIn:
+        """Who it is, for `Sessions.begin`. Raises Problem as `prove`."""
+        user = await self.prove(name, password, address=address)
         if self._passwords.outdated(user.password_hash):
             new_hash = await self._passwords.hash(password)
             with records_needed("sign in"):
                 await self._accounts.rehash(user, new_hash)
         groups = tuple(local(group) for group in user.groups)
-        who = SignedIn(
+        return SignedIn(
             user=local(name), groups=groups, method="password", address=address, client=client, local_user=user
         )
-        return await self._sessions.begin(who)
 
     async def limit_refresh(self, address: str) -> None:
         """Of what costs no hashing. Raises Problem: 429."""
         about = Check(f"login:refresh:{network_of(address)}", self._limits.refresh)
         await self._limiter.require([about], "sign-ins from here")
 
-    async def change_password(self, user: str, old: str, new: str, *, address: str) -> None:
-        """Of a user named with the prefix; ends all their sessions. Raises Problem as `sign_in`."""
-        name = user.removeprefix(PREFIX)
-        proved = await self._proved(name, old, address=address)
+    async def change_password(self, proved: User, new: str) -> None:
+        """Ends all sessions of the user, too. Raises Problem: 401 where there is none any more, 503."""
         new_hash = await self._passwords.hash(new)
         with records_needed("change a password"):
             changed = await self._accounts.change_user(proved.name, password_hash=new_hash)
@@ -88,7 +85,11 @@ class LocalUsers:
             raise refused(_WRONG)
         await self._sessions.were_ended(changed[1])
 
-    async def _proved(self, name: str, password: str, *, address: str) -> User:
+    async def prove(self, name: str, password: str, *, address: str) -> User:
+        """Whose name and password these are.
+
+        Raises Problem: 401 where one is wrong, 429 and 503 as bounds are reached or PostgreSQL is away.
+        """
         # Limits come before all that costs something. The address first: what it is over costs no account anything.
         network = network_of(address)
         await self._limiter.require([Check(f"login:address:{network}", self._limits.address)], "sign-ins from here")

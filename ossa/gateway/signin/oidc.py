@@ -23,7 +23,7 @@ from ossa.gateway.problems import Problem
 from ossa.gateway.signin.issuer import Issuer
 from ossa.gateway.signin.names import BadName, foreign, foreign_groups
 from ossa.gateway.signin.secret import Secret, Unsealable
-from ossa.gateway.signin.sessions import Pair, Sessions, SignedIn
+from ossa.gateway.signin.sessions import SignedIn
 
 CALLBACK = "/api/v1/auth/oidc/callback"
 LIFETIME = 600  # seconds that a person has to sign in at the issuer
@@ -51,8 +51,8 @@ class Begun:
 class Oidc:
     """Begins and ends sign-ins. `public_url`: the gateway's own, as browsers reach it."""
 
-    def __init__(self, issuer: Issuer, claims: Claims, *, sessions: Sessions, secret: Secret, public_url: str) -> None:
-        self._issuer, self._claims, self._sessions, self._secret = issuer, claims, sessions, secret
+    def __init__(self, issuer: Issuer, claims: Claims, *, secret: Secret, public_url: str) -> None:
+        self._issuer, self._claims, self._secret = issuer, claims, secret
         self._redirect_uri = public_url.rstrip("/") + CALLBACK
         self.secure = public_url.startswith("https:")
         # The prefix __Host- makes browsers refuse one that another host of the domain has set.
@@ -78,8 +78,8 @@ class Oidc:
         separator = "&" if "?" in found.authorization_endpoint else "?"
         return Begun(f"{found.authorization_endpoint}{separator}{urlencode(query)}", cookie)
 
-    async def end(self, code: str, *, state: str, cookie: str | None, address: str, client: str) -> Pair:
-        """A session for what the issuer gave the browser.
+    async def end(self, code: str, *, state: str, cookie: str | None, address: str, client: str) -> SignedIn:
+        """Who it is, for `Sessions.begin`, by what the issuer gave the browser.
 
         Raises Problem: 400 where this browser did not begin it, 401 where the issuer's word is not good, 403 where it
         names somebody who cannot be, 503.
@@ -95,9 +95,7 @@ class Oidc:
             raise Problem(
                 HTTPStatus.FORBIDDEN, f"the issuer names you in a way that cannot be used here: {error}"
             ) from error
-        return await self._sessions.begin(
-            SignedIn(user=user, groups=groups, method="oidc", address=address, client=client)
-        )
+        return SignedIn(user=user, groups=groups, method="oidc", address=address, client=client)
 
     def _remembered(self, cookie: str | None) -> tuple[str, str, str]:
         try:

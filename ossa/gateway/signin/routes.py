@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse
 from ossa.gateway.answers import JSON
 from ossa.gateway.context import Collaborators, call_of
 from ossa.gateway.guard import address_of, signed_in
-from ossa.gateway.identity import Identity
+from ossa.gateway.identity import PREFIX, Identity
 from ossa.gateway.problems import Problem
 from ossa.gateway.signin import bodies, users
 from ossa.gateway.signin.keys import KeyRing
@@ -60,10 +60,12 @@ def _open_routes(parts: SignIn) -> APIRouter:
         """Sign in with the name and the password of a local user."""
         async with parts.trail.of(request, Step(verb="sign-in", name=body.name)) as step:
             password = body.password.get_secret_value()
-            pair = await parts.local.sign_in(
+            who = await parts.local.sign_in(
                 body.name, password, address=address_of(request), client=request.headers.get("user-agent", "")
             )
-            step.user = pair.session.user_name
+            step.user = who.user
+            await parts.trail.announce(request, step)
+            pair = await parts.sessions.begin(who)
         return _tokens(parts, pair)
 
     @routes.post("/refresh", response_model=bodies.TokenPair, openapi_extra={"x-problems": [401, 429]})
@@ -110,14 +112,16 @@ def _oidc_routes(parts: SignIn, oidc: Oidc) -> APIRouter:
             await parts.local.limit_refresh(address_of(request))
             if code is None:
                 raise Problem(HTTPStatus.UNAUTHORIZED, f"the issuer did not sign you in: {error[:200] or 'no code'}")
-            pair = await oidc.end(
+            who = await oidc.end(
                 code,
                 state=state,
                 cookie=request.cookies.get(oidc.cookie_name),
                 address=address_of(request),
                 client=request.headers.get("user-agent", ""),
             )
-            step.user = step.name = pair.session.user_name
+            step.user = step.name = who.user
+            await parts.trail.announce(request, step)
+            pair = await parts.sessions.begin(who)
         answer = _tokens(parts, pair)
         answer.delete_cookie(oidc.cookie_name, secure=oidc.secure, httponly=True, samesite="lax")
         return answer
@@ -144,20 +148,26 @@ def _session_routes(parts: SignIn, c: Collaborators) -> APIRouter:
     @routes.post("/logout", status_code=204)
     async def sign_out(request: Request) -> Response:
         """End this session: its tokens are good for nothing from now on."""
-        me = _person(call_of(request).identity)
+        call = call_of(request)
+        me = _person(call.identity)
+        await call.announce()
         await parts.sessions.end(UUID(me.session), "logout")
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     @routes.delete("/sessions", response_model=bodies.Ended)
     async def sign_out_everywhere(request: Request) -> Response:
         """End all your sessions, this one too."""
-        me = _person(call_of(request).identity)
+        call = call_of(request)
+        me = _person(call.identity)
+        await call.announce()
         return JSON({"ended": await parts.sessions.end_all(me.user, "logout")})
 
     @routes.delete("/sessions/{name}", status_code=204)
     async def end_session(name: UUID, request: Request) -> Response:
         """End one of your sessions."""
-        me = _person(call_of(request).identity)
+        call = call_of(request)
+        me = _person(call.identity)
+        await call.announce()
         if await parts.sessions.end(name, "revoked", user=me.user) is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"you have no live session {name}")
         return Response(status_code=HTTPStatus.NO_CONTENT)
@@ -166,9 +176,10 @@ def _session_routes(parts: SignIn, c: Collaborators) -> APIRouter:
     async def change_password(body: bodies.PasswordChange, request: Request) -> Response:
         """Change your own password, where you are a local user. Ends all your sessions."""
         call = call_of(request)
-        _person(call.identity)
-        old, new = body.old.get_secret_value(), body.new.get_secret_value()
-        await parts.local.change_password(call.identity.user, old, new, address=call.address)
+        name = _person(call.identity).user.removeprefix(PREFIX)
+        proved = await parts.local.prove(name, body.old.get_secret_value(), address=call.address)
+        await call.announce()
+        await parts.local.change_password(proved, body.new.get_secret_value())
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     return routes

@@ -13,7 +13,7 @@ from ossa.audit.entry import Entry, Outcome
 from ossa.gateway.arrival import arrival_of
 from ossa.gateway.context import Trail
 from ossa.gateway.guard import REFUSALS, address_of
-from ossa.gateway.problems import Problem
+from ossa.gateway.problems import Problem, Unkept
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +37,8 @@ class SignInTrail:
         """Around what a request does; it fills in the step."""
         try:
             yield step
+        except Unkept:
+            raise  # nothing was done
         except Problem as problem:
             if step.changes or problem.status in REFUSALS:
                 outcome: Outcome = "denied" if problem.status in REFUSALS else "failed"
@@ -44,6 +46,10 @@ class SignInTrail:
             raise
         if step.changes:
             await self._write(request, step, "allowed", (200, ""))
+
+    async def announce(self, request: Request, step: Step) -> None:
+        """It is proved who it is, and a session is about to begin. Raises Unkept (503): then none may."""
+        await self._write(request, step, "asked", (0, ""))
 
     async def _write(self, request: Request, step: Step, outcome: Outcome, ended: tuple[int, str]) -> None:
         arrival = arrival_of(request.scope)

@@ -13,7 +13,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from ossa.gateway.answers import JSON
-from ossa.gateway.context import Collaborators, call_of
+from ossa.gateway.context import Call, Collaborators, call_of
 from ossa.gateway.guard import signed_in
 from ossa.gateway.identity import PREFIX, Access
 from ossa.gateway.problems import Problem
@@ -41,10 +41,10 @@ def router(parts: Users, c: Collaborators) -> APIRouter:
     """The routes; each asks Kubernetes for the verb on users.ossa.dev, in the whole cluster."""
     routes = APIRouter(prefix="/api/v1/users", tags=[RESOURCE], route_class=signed_in(c))
 
-    async def require(request: Request, verb: str, name: str = "") -> str:
+    async def require(request: Request, verb: str, name: str = "") -> Call:
         call = call_of(request)
         await call.require(c.authorizer, Access(verb, RESOURCE, "", name))
-        return call.identity.user
+        return call
 
     @routes.get("", response_model=bodies.UserList)
     async def list_users(
@@ -62,11 +62,14 @@ def router(parts: Users, c: Collaborators) -> APIRouter:
     @routes.post("", status_code=201, response_model=bodies.UserView, openapi_extra={"x-problems": [409]})
     async def create(body: bodies.NewUser, request: Request) -> Response:
         """Add a local user."""
-        asks = await require(request, "create", body.name)
+        call = await require(request, "create", body.name)
         password_hash = await parts.passwords.hash(body.password.get_secret_value())
+        await call.announce()
         try:
             with records_needed("add a user"):
-                user = await parts.accounts.add_user(body.name, password_hash, groups=body.groups, created_by=asks)
+                user = await parts.accounts.add_user(
+                    body.name, password_hash, groups=body.groups, created_by=call.identity.user
+                )
         except NameTaken as error:
             raise Problem(
                 HTTPStatus.CONFLICT, f"there is a user {body.name!r}; PATCH /api/v1/users/{body.name} changes them"
@@ -84,10 +87,11 @@ def router(parts: Users, c: Collaborators) -> APIRouter:
     @routes.patch("/{name}", response_model=bodies.UserView)
     async def update(name: Name, body: bodies.UserChange, request: Request) -> Response:
         """Change groups or password, disable or enable. New groups come with the next refresh of a token."""
-        await require(request, "update", name)
+        call = await require(request, "update", name)
         password_hash = None
         if body.password is not None:
             password_hash = await parts.passwords.hash(body.password.get_secret_value())
+        await call.announce()
         with records_needed("change a user"):
             changed = await parts.accounts.change_user(
                 name, password_hash=password_hash, groups=body.groups, disabled=body.disabled
@@ -99,7 +103,7 @@ def router(parts: Users, c: Collaborators) -> APIRouter:
     @routes.delete("/{name}", status_code=204)
     async def delete(name: Name, request: Request) -> Response:
         """Remove a local user; ends their sessions."""
-        await require(request, "delete", name)
+        await (await require(request, "delete", name)).announce()
         with records_needed("remove a user"):
             ended = await parts.accounts.delete_user(name)
         if ended is None:
@@ -110,7 +114,7 @@ def router(parts: Users, c: Collaborators) -> APIRouter:
     @routes.delete("/{name}/sessions", response_model=bodies.Ended)
     async def end_sessions(name: Name, request: Request) -> Response:
         """End all sessions of a user: a local one by name, one of an issuer as Kubernetes knows them (ossa:oidc:…)."""
-        await require(request, "update", name)
+        await (await require(request, "update", name)).announce()
         user = name if name.startswith(PREFIX) else PREFIX + name
         return JSON({"ended": await parts.sessions.end_all(user, "revoked")})
 

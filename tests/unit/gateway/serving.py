@@ -15,7 +15,7 @@ from ossa.gateway.app import create
 from ossa.gateway.health import Health
 from ossa.gateway.identity import Access, Identity
 from ossa.gateway.metrics import Metrics
-from ossa.gateway.problems import Problem
+from ossa.gateway.problems import Problem, Unkept
 from ossa.gateway.server import listen, server, serving
 from ossa.gateway.settings import Settings
 
@@ -82,12 +82,15 @@ def _right(identity: Identity, access: Access) -> tuple[str, str, str, str]:
 
 @dataclass
 class Book:
-    """An audit trail in memory."""
+    """An audit trail in memory; `away` are the outcomes that it cannot keep."""
 
     entries: list[Entry] = field(default_factory=list)
+    away: set[str] = field(default_factory=set)
 
     async def record(self, entry: Entry) -> None:
         """As Trail."""
+        if entry.outcome in self.away:
+            raise Unkept(f"{entry.outcome} cannot be kept")
         self.entries.append(entry)
 
 

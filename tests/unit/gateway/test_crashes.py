@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ossa.api.gateway import Accepted
-from ossa.gateway.context import Call, Collaborators
+from ossa.audit.entry import Entry, Outcome
+from ossa.gateway.context import Call, Collaborators, utc_now
 from ossa.gateway.orchestrate.accepting import Acceptor
 from ossa.gateway.orchestrate.carrier import Carrier
 from ossa.gateway.problems import Problem
@@ -73,7 +74,7 @@ def fused(gateway: Lab, fuse: Fuse) -> Collaborators:
     """The collaborators of a process that dies where the fuse blows."""
     return replace(
         gateway.collaborators,
-        api=Fused(gateway.api, fuse, ("post", "get")),  # type: ignore[arg-type] # it has what is asked of it
+        api=Fused(gateway.api, fuse, ("post", "get", "patch")),  # type: ignore[arg-type] # it has what is asked of it
         records=FusedRecords(gateway, fuse),
         trail=Fused(gateway.book, fuse, ("record",)),
         authorizer=Fused(gateway.people, fuse, ("require",)),
@@ -82,7 +83,25 @@ def fused(gateway: Lab, fuse: Fuse) -> Collaborators:
 
 def call(gateway: Lab, number: int) -> Call:
     id_ = f"0194f000-0000-7000-8000-{number:012x}"
-    return Call(id=id_, identity=gateway.people.tokens["alice"], address="", traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
+    return Call(
+        id=id_,
+        identity=gateway.people.tokens["alice"],
+        address="",
+        traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
+        ask=lambda asking: gateway.book.record(entry_of(asking, "asked")),
+    )
+
+
+def entry_of(asking: Call, outcome: Outcome) -> Entry:
+    return Entry(
+        id=asking.id,
+        time=utc_now(),
+        user=asking.identity.user,
+        verb="orchestrate",
+        resource="executions",
+        outcome=outcome,
+        status=0,
+    )
 
 
 async def until_dead(fuse: Fuse, work: Awaitable[Any]) -> Any:
@@ -127,6 +146,8 @@ def made(gateway: Lab) -> int:
 async def accept(c: Collaborators, asking: Call, key: str | None) -> Accepted:
     acceptor = Acceptor(c)
     answer = await acceptor.accept(asking, "lab", SPEC, key=key)
+    await c.trail.record(entry_of(asking, "allowed"))
+    asking.settle()
     await acceptor.drained()
     return answer
 
@@ -157,6 +178,8 @@ async def test_without_a_key_what_was_written_down_is_carried_out_once(records_u
         assert 0 < len(rows) <= died + 1
         assert made(gateway) == len(rows)
         assert {row["state"] for row in rows} == {"done"}
+        # By whoever carried it out, too.
+        assert {str(row["id"]) for row in rows} <= {entry.id.removesuffix(":carried") for entry in gateway.book.entries}
 
 
 async def test_a_request_that_is_refused(records_url: str) -> None:
@@ -208,9 +231,14 @@ async def test_many_at_once_and_carriers_beside_them(records_url: str, key: str 
     """Handlers and carriers of three replicas carry out the same rows at the same time."""
     async with lab(records_url) as gateway:
         acceptors = [Acceptor(gateway.collaborators) for _ in range(3)]
-        asking = [acceptor.accept(call(gateway, n), "lab", SPEC, key=key) for n, acceptor in enumerate(acceptors * 10)]
+        calls = [call(gateway, number) for number in range(30)]
+        asking = [
+            acceptor.accept(one, "lab", SPEC, key=key) for one, acceptor in zip(calls, acceptors * 10, strict=True)
+        ]
         carrying = [gateway.carried_out() for _ in range(5)]
         answers = [answer for answer in await asyncio.gather(*asking, *carrying) if answer is not None]
+        for one in calls:
+            one.settle()
         for acceptor in acceptors:
             await acceptor.drained()
         assert {answer.state for answer in answers} == {"Created"}

@@ -46,7 +46,7 @@ class Replica:
         await self.accounts.add_user(name, await self.passwords.hash(PASSWORD), groups=groups, created_by="test")
 
     async def sign_in(self, name: str = "alice", password: str = PASSWORD, *, address: str = "192.0.2.1") -> Pair:
-        return await self.local.sign_in(name, password, address=address, client="test")
+        return await self.sessions.begin(await self.local.sign_in(name, password, address=address, client="test"))
 
 
 @dataclass(frozen=True)

@@ -161,8 +161,9 @@ async def test_changing_ones_password_needs_the_old_one_and_ends_the_sessions(re
     await replica.add_user()
     pair = await replica.sign_in()
     with pytest.raises(Problem, match="is wrong"):
-        await replica.local.change_password("ossa:alice", "wrong", "another password", address="192.0.2.1")
-    await replica.local.change_password("ossa:alice", PASSWORD, "another password", address="192.0.2.1")
+        await replica.local.prove("alice", "wrong", address="192.0.2.1")
+    proved = await replica.local.prove("alice", PASSWORD, address="192.0.2.1")
+    await replica.local.change_password(proved, "another password")
     with pytest.raises(Problem):
         await replica.sessions.refresh(pair.refresh_token)
     assert (await refusal(replica, "alice", PASSWORD))[0] == 401
@@ -172,7 +173,7 @@ async def test_changing_ones_password_needs_the_old_one_and_ends_the_sessions(re
 async def test_a_sign_in_that_races_with_being_disabled_gives_no_session(replicas: Replicas) -> None:
     replica = await replicas()
     await replica.add_user()
-    proved = await replica.local._proved("alice", PASSWORD, address="192.0.2.1")
+    proved = await replica.local.prove("alice", PASSWORD, address="192.0.2.1")
     await replica.accounts.change_user("alice", disabled=True)
     late = SignedIn(user="ossa:alice", groups=(), method="password", address="192.0.2.1", client="", local_user=proved)
     with pytest.raises(Problem, match="changed just now"):

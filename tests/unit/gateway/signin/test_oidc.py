@@ -41,9 +41,10 @@ class Scene:
         return {name: values[0] for name, values in parse_qs(back.query).items()}
 
     async def end(self, brought: dict[str, str], cookie: str | None) -> Pair:
-        return await self.oidc.end(
+        who = await self.oidc.end(
             brought["code"], state=brought["state"], cookie=cookie, address="192.0.2.1", client="browser"
         )
+        return await self.replica.sessions.begin(who)
 
     async def sign_in(self) -> Pair:
         begun = await self.oidc.begin()
@@ -60,7 +61,7 @@ async def scene(replicas: Replicas) -> AsyncIterator[Scene]:
     replica = await replicas()
     async with issuing() as server:
         issuer = Issuer(Client(issuer=server.url, client_id=CLIENT_ID, client_secret=CLIENT_SECRET))
-        oidc = Oidc(issuer, Claims(), sessions=replica.sessions, secret=replica.secret, public_url=PUBLIC)
+        oidc = Oidc(issuer, Claims(), secret=replica.secret, public_url=PUBLIC)
         yield Scene(server, replica, issuer, oidc)
         await issuer.close()
 
@@ -79,13 +80,13 @@ async def test_a_session_of_an_issuer_is_refreshed_with_the_groups_of_its_beginn
 
 async def test_any_replica_may_end_what_another_began(scene: Scene, replicas: Replicas) -> None:
     other = await replicas()
-    elsewhere = Oidc(scene.issuer, Claims(), sessions=other.sessions, secret=other.secret, public_url=PUBLIC)
+    elsewhere = Oidc(scene.issuer, Claims(), secret=other.secret, public_url=PUBLIC)
     begun = await scene.oidc.begin()
     brought = await scene.visit(begun)
-    pair = await elsewhere.end(
+    who = await elsewhere.end(
         brought["code"], state=brought["state"], cookie=begun.cookie, address="192.0.2.1", client=""
     )
-    assert pair.session.user_name == "ossa:oidc:u-1"
+    assert who.user == "ossa:oidc:u-1"
 
 
 @pytest.mark.parametrize("cookie", [None, "", "x", "!", "é", "other", "elsewhere"])
@@ -99,7 +100,7 @@ async def test_a_browser_that_did_not_begin_it_cannot_end_it(
         cookie = (await scene.oidc.begin()).cookie  # of another sign-in
     elif cookie == "elsewhere":
         foreign = await replicas(key=b"x" * 32)
-        oidc = Oidc(scene.issuer, Claims(), sessions=foreign.sessions, secret=foreign.secret, public_url=PUBLIC)
+        oidc = Oidc(scene.issuer, Claims(), secret=foreign.secret, public_url=PUBLIC)
         cookie = (await oidc.begin()).cookie
     with pytest.raises(Problem, match="did not begin") as refusal:
         await scene.end(brought, cookie)

@@ -69,7 +69,8 @@ class Site:
     @property
     def trail(self) -> list[tuple[str, str, str, str, int]]:
         """Who, what, about whom, how it ended."""
-        return [(entry.user, entry.verb, entry.name, entry.outcome, entry.status) for entry in self.book.entries]
+        ended = [entry for entry in self.book.entries if entry.outcome != "asked"]
+        return [(entry.user, entry.verb, entry.name, entry.outcome, entry.status) for entry in ended]
 
 
 @pytest.fixture
@@ -221,6 +222,43 @@ async def test_nobody_ends_the_session_of_another_by_its_id(site: Site) -> None:
     assert answer.status_code == 404
     headers = {"Authorization": f"Bearer {admins['access_token']}"}
     assert (await site.client.get(f"{AUTH}/whoami", headers=headers)).status_code == 200
+
+
+async def test_what_the_trail_cannot_keep_is_not_done(site: Site) -> None:
+    """Neither a sign-in, nor a sign-out, nor anything about users."""
+    alice = await site.add("alice")
+    admin = await site.token()
+    site.book.entries.clear()
+    site.book.away = {"asked"}
+    changes: list[tuple[str, str, Any]] = [
+        ("POST", "/api/v1/users", {"name": "eve", "password": "p" * 12}),
+        ("PATCH", "/api/v1/users/alice", {"disabled": True}),
+        ("DELETE", "/api/v1/users/alice/sessions", None),
+        ("DELETE", "/api/v1/users/alice", None),
+        ("POST", f"{AUTH}/password", {"old": FIRST, "new": "p" * 12}),
+        ("DELETE", f"{AUTH}/sessions", None),
+        ("POST", f"{AUTH}/logout", None),
+        ("POST", f"{AUTH}/login", {"name": "admin", "password": FIRST}),
+    ]
+    sessions = (await site.client.get(f"{AUTH}/sessions", headers=admin)).json()["items"]
+    for method, path, body in changes:
+        answer = await site.client.request(method, path, json=body, headers=admin)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5"), path
+        assert "asked cannot be kept" in answer.json()["detail"], path
+    assert site.book.entries == []
+    assert (await site.client.get(f"{AUTH}/sessions", headers=admin)).json()["items"] == sessions
+    assert (await site.client.get(f"{AUTH}/whoami", headers=alice)).status_code == 200
+    listed = (await site.client.get("/api/v1/users", headers=admin)).json()["items"]
+    assert [(user["name"], user["disabled"]) for user in listed] == [("admin", False), ("alice", False)]
+    site.book.away = set()
+    for method, path, body in changes:
+        answer = await site.client.request(method, path, json=body, headers=await site.token())
+        if path.endswith("/password"):
+            break
+        assert answer.status_code < 300, path
+    told = [(entry.verb, entry.outcome) for entry in site.book.entries if entry.resource == "users"]
+    assert told == [(verb, outcome) for verb in ("create", "update", "end_sessions", "delete")
+                    for outcome in ("asked", "allowed")]  # fmt: skip
 
 
 async def test_users_are_administered_by_those_whom_kubernetes_lets(site: Site) -> None:
