@@ -32,6 +32,10 @@ from ossa.store.records.pool import Records
 _log = logging.getLogger("ossa.audit")
 
 BATCH: Final = 200  # links in one segment
+# Seconds to wait for more to write together, where so many came together: what a commit costs is mostly the same
+# whatever is in it, and a lone request need not wait for others.
+GATHER: Final = 0.005
+SIBLINGS: Final = 4
 RETRY: Final = 1.0  # seconds between two tries with both away, and between two looks at what was counted
 # How far back other chains are witnessed, and how many at once.
 WITNESSED: Final = timedelta(days=2)
@@ -151,6 +155,9 @@ class Auditing:
         """Links what waits and writes it, a segment at a time; stops where nobody takes it."""
         self._wake.clear()
         while self._unwritten or self._queue:
+            # Those of the last batch are likely to come again.
+            if max(len(self._queue), len(self._batch)) >= SIBLINGS and len(self._queue) < BATCH and not closing:
+                await asyncio.sleep(GATHER)
             batch = self._batch = self._queue[:BATCH]
             self._queue = self._queue[BATCH:]
             links = [self._chain.append(one.entry, self._clock(), witnessed=one.witnessed) for one in batch]

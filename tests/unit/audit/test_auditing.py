@@ -30,6 +30,27 @@ async def test_entries_at_once_are_one_chain(records_url: str, redis_url: str) -
     assert sum(len(message.segment.links) for message in await on_stream(redis_url)) == 502
 
 
+async def test_those_that_come_together_are_written_together_and_a_lone_one_waits_for_nobody(
+    records_url: str, redis_url: str
+) -> None:
+    async with writing(records_url, redis_url) as trail:
+        await record_many(trail, 1, 8)
+        first = asyncio.create_task(trail.record(entry_of(11)))
+        await asyncio.sleep(0.001)
+        await asyncio.gather(first, record_many(trail, 12, 14))
+        await trail.record(entry_of(20))  # after many
+        lone = asyncio.create_task(trail.record(entry_of(21)))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await asyncio.gather(lone, trail.record(entry_of(22)))
+    segments = [
+        {link.body.entry.id.removeprefix("request-") for link in message.segment.read()}
+        for message in await on_stream(redis_url)
+    ]
+    assert {"11", "12", "13", "14"} in segments
+    assert all(segment in segments for segment in ({"20"}, {"21"}))
+
+
 async def test_two_replicas_write_side_by_side_and_witness_each_other(records_url: str) -> None:
     async with writing(records_url, None) as one:
         await record_many(one, 1, 20)
