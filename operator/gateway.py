@@ -25,6 +25,7 @@ from ossa.environment import BadSetting
 from ossa.gateway import intake
 from ossa.gateway.assembly import assembled
 from ossa.gateway.auditing import Auditing
+from ossa.gateway.auditsinks import Sinks
 from ossa.gateway.context import Collaborators, utc_now
 from ossa.gateway.health import Health
 from ossa.gateway.metrics import Metrics
@@ -59,10 +60,10 @@ _log = logging.getLogger("ossa.gateway")
 
 
 @asynccontextmanager
-async def auditing(signer: Signer, records: Records, bus: Redis) -> AsyncIterator[Auditing]:
+async def auditing(signer: Signer, records: Records, bus: Redis, metrics: Metrics) -> AsyncIterator[Auditing]:
     """The audit trail, which ends after all requests have."""
     writer = os.environ.get("OSSA_POD") or socket.gethostname()
-    trail = Auditing(writer=writer, signer=signer, records=records, bus=bus, clock=utc_now)
+    trail = Auditing(Sinks(records, bus, metrics.audit), writer=writer, signer=signer, clock=utc_now)
     async with asyncio.TaskGroup() as group:
         group.create_task(trail.run())
         try:
@@ -107,7 +108,7 @@ async def serve(
         stack.push_async_callback(redis.aclose)
         api = await stack.enter_async_context(ApiClient(config))
         safe = await stack.enter_async_context(security(signin, records=records, redis=redis, api=api))
-        trail = await stack.enter_async_context(auditing(signer, records, redis))
+        trail = await stack.enter_async_context(auditing(signer, records, redis, metrics))
         c = Collaborators(
             settings=settings,
             authenticator=safe.authenticator,

@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
-from redis.asyncio import Redis
 
 from ossa.audit.chain import Chain, Witnessed, new_epoch
 from ossa.audit.entry import Entry
@@ -27,7 +26,6 @@ from ossa.gateway.auditsinks import ANSWER, Linked, Sinks
 from ossa.gateway.problems import Unkept
 from ossa.store.records.audit import heads_since
 from ossa.store.records.errors import RecordsUnavailable
-from ossa.store.records.pool import Records
 
 _log = logging.getLogger("ossa.audit")
 
@@ -61,11 +59,8 @@ class Auditing:
     writer: this process' name, e.g. its pod's. Each Auditing is an epoch of its own.
     """
 
-    def __init__(
-        self, *, writer: str, signer: Signer, records: Records, bus: Redis | None, clock: Callable[[], datetime]
-    ) -> None:
-        self._signer, self._records, self._clock = signer, records, clock
-        self._sinks = Sinks(records, bus)
+    def __init__(self, sinks: Sinks, *, writer: str, signer: Signer, clock: Callable[[], datetime]) -> None:
+        self._sinks, self._signer, self._clock = sinks, signer, clock
         self._chain = Chain(writer, new_epoch(clock()))
         self._thinning = Thinning()
         self._queue: list[_Waiting] = []
@@ -74,11 +69,17 @@ class Auditing:
         self._told: dict[tuple[str, str], int] = {}
         self._wake, self._stopping, self._ended = asyncio.Event(), asyncio.Event(), False
         self._available = True
+        sinks.metrics.pending.set_function(lambda: self.pending)
 
     @property
     def available(self) -> bool:
         """Whether entries can be kept now, as far as is known."""
         return self._available and not self._ended
+
+    @property
+    def pending(self) -> int:
+        """Entries that are not durable yet."""
+        return len(self._queue) + sum(len(links) for links, _ in self._unwritten)
 
     @property
     def epoch(self) -> str:
@@ -100,13 +101,13 @@ class Auditing:
         """Returns once the entry is durable, whatever it tells of. Raises as `record`."""
         if not self.available:
             self._count(entry)
-            raise _unavailable(entry)
+            raise self._unavailable(entry)
         done = asyncio.get_running_loop().create_future()
         self._put(_Waiting(entry, done))
         try:
             await done
         except Unwritten as error:
-            raise _unavailable(entry) from error
+            raise self._unavailable(entry) from error
 
     async def run(self) -> None:
         """Writes until `stop`, and then what is left."""
@@ -206,7 +207,7 @@ class Auditing:
         """How far the other chains have come since this one last told of them."""
         try:
             async with asyncio.timeout(ANSWER):
-                heads = await heads_since(self._records, self._clock() - WITNESSED, limit=WITNESSED_MOST)
+                heads = await heads_since(self._sinks.records, self._clock() - WITNESSED, limit=WITNESSED_MOST)
         except (RecordsUnavailable, TimeoutError, asyncpg.UndefinedTableError):
             return ()
         others = {(head.writer, head.epoch): head for head in heads if head.epoch != self._chain.epoch}
@@ -227,10 +228,11 @@ class Auditing:
             reason=reason,
         )
 
-
-def _unavailable(entry: Entry) -> Unkept:
-    asked = entry.outcome == "asked"
-    after = "nothing was done" if asked else "it may have been done: look, or ask again with the same Idempotency-Key"
-    return Unkept(
-        f"the audit trail cannot be written just now, and without it nothing is changed; {after}. Try again later"
-    )
+    def _unavailable(self, entry: Entry) -> Unkept:
+        self._sinks.metrics.refused.inc()
+        after = "it may have been done: look, or ask again with the same Idempotency-Key"
+        if entry.outcome == "asked":
+            after = "nothing was done"
+        return Unkept(
+            f"the audit trail cannot be written just now, and without it nothing is changed; {after}. Try again later"
+        )

@@ -16,6 +16,7 @@ from ossa.audit.heads import Head
 from ossa.bus.messages import AUDIT
 from ossa.bus.publisher import FIELD, LENGTHS
 from ossa.bus.segments import message_of
+from ossa.gateway.auditmetrics import AuditMetrics
 from ossa.store.records.audit import add
 from ossa.store.records.errors import RecordsUnavailable
 from ossa.store.records.pool import Records
@@ -33,19 +34,22 @@ COPIES: Final = 1_000
 class Sinks:
     """Writes segments. Everything may be written again: a link is told by its chain and number."""
 
-    def __init__(self, records: Records, bus: Redis | None) -> None:
-        self._records, self._bus = records, bus
+    def __init__(self, records: Records, bus: Redis | None, metrics: AuditMetrics) -> None:
+        self.records, self._bus, self.metrics = records, bus, metrics
         self._copies: list[Linked] = []
         self._copy = asyncio.Event()
 
     async def write(self, segments: Sequence[Linked]) -> bool:
         """Whether they are durable now."""
-        if await self._to_records(segments):
+        entries = sum(len(links) for links, _ in segments)
+        if await self.metrics.write("records", entries, self._to_records(segments)):
             # Where Redis does not answer, nobody waits for it, and nothing is piled up.
             self._copies = [*self._copies, *segments][-COPIES:]
             self._copy.set()
             return True
-        return await self._to_bus(segments, durably=True)
+        if self._bus is None:
+            return False
+        return await self.metrics.write("stream", entries, self._to_bus(self._bus, segments, durably=True))
 
     async def copy(self) -> None:
         """Copies what PostgreSQL has to the stream, until it is cancelled."""
@@ -58,22 +62,24 @@ class Sinks:
         """Copies what waits for it; whether that went well."""
         self._copy.clear()
         waiting, self._copies = self._copies, []
-        return not waiting or await self._to_bus(waiting, durably=False)
+        if not waiting or self._bus is None:
+            return True
+        entries = sum(len(links) for links, _ in waiting)
+        return await self.metrics.write("copy", entries, self._to_bus(self._bus, waiting, durably=False))
 
     async def _to_records(self, segments: Sequence[Linked]) -> bool:
         try:
             async with asyncio.timeout(ANSWER):
-                await add(self._records, segments)
+                await add(self.records, segments)
         except (RecordsUnavailable, TimeoutError, asyncpg.UndefinedTableError) as error:  # the schema is not made yet
             _log.warning("PostgreSQL does not take the audit trail", extra={"error": str(error) or "no answer"})
             return False
         return True
 
-    async def _to_bus(self, segments: Sequence[Linked], *, durably: bool) -> bool:
+    @staticmethod
+    async def _to_bus(bus: Redis, segments: Sequence[Linked], *, durably: bool) -> bool:
         """Durably: whether Redis has it on its disk, for which it needs `appendonly yes`."""
-        if self._bus is None:
-            return False
-        pipeline = self._bus.pipeline(transaction=False)
+        pipeline = bus.pipeline(transaction=False)
         for links, head in segments:
             text = message_of(links, head).model_dump_json(exclude_none=True)
             # While PostgreSQL is away the stream alone has them: nothing is trimmed.

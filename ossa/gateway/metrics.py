@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from ossa.gateway.auditmetrics import AuditMetrics
+
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 # What no route matched: one series for all that a scanner may think of.
 UNMATCHED = "unmatched"
@@ -50,6 +52,14 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+
+        self.sign_ins = Counter(
+            "ossa_gateway_sign_ins",
+            "Sign-ins and refreshes, by how and outcome.",
+            ["how", "outcome"],
+            registry=self.registry,
+        )
+        self.audit = AuditMetrics(self.registry)
 
     def observe(self, route: str, method: str, code: int, seconds: float) -> None:
         """One request; `method` is bounded by the caller."""

@@ -60,7 +60,7 @@ class Security:
             local=self.local,
             sessions=self.sessions,
             ring=self.ring,
-            trail=SignInTrail(c.trail),
+            trail=SignInTrail(c.trail, c.metrics.sign_ins),
             users=self.users,
             token_lifetime=self.token_lifetime,
             oidc=self.oidc,

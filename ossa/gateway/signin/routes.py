@@ -58,7 +58,7 @@ def _open_routes(parts: SignIn) -> APIRouter:
     @routes.post("/login", response_model=bodies.TokenPair, openapi_extra={"x-problems": [401, 429]})
     async def sign_in(body: bodies.Login, request: Request) -> Response:
         """Sign in with the name and the password of a local user."""
-        async with parts.trail.of(request, Step(verb="sign-in", name=body.name)) as step:
+        async with parts.trail.of(request, Step(verb="sign-in", how="password", name=body.name)) as step:
             password = body.password.get_secret_value()
             who = await parts.local.sign_in(
                 body.name, password, address=address_of(request), client=request.headers.get("user-agent", "")
@@ -71,7 +71,7 @@ def _open_routes(parts: SignIn) -> APIRouter:
     @routes.post("/refresh", response_model=bodies.TokenPair, openapi_extra={"x-problems": [401, 429]})
     async def refresh(body: bodies.RefreshRequest, request: Request) -> Response:
         """Exchange a refresh token for the next pair. It works once; used again later, it ends the session."""
-        async with parts.trail.of(request, Step(verb="refresh", changes=False)) as step:
+        async with parts.trail.of(request, Step(verb="refresh", how="refresh", changes=False)) as step:
             await parts.local.limit_refresh(address_of(request))
             try:
                 pair = await parts.sessions.refresh(body.refresh_token.get_secret_value())
@@ -108,7 +108,7 @@ def _oidc_routes(parts: SignIn, oidc: Oidc) -> APIRouter:
         request: Request, state: Text, code: Text | None = None, error: Annotated[str, Query(max_length=4096)] = ""
     ) -> Response:
         """Where the issuer sends the browser back to; answers with the session's tokens."""
-        async with parts.trail.of(request, Step(verb="sign-in")) as step:
+        async with parts.trail.of(request, Step(verb="sign-in", how="oidc")) as step:
             await parts.local.limit_refresh(address_of(request))
             if code is None:
                 raise Problem(HTTPStatus.UNAUTHORIZED, f"the issuer did not sign you in: {error[:200] or 'no code'}")

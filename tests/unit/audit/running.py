@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from ossa.audit.entry import Entry
@@ -19,6 +20,8 @@ from ossa.bus.connection import connect
 from ossa.bus.messages import AUDIT
 from ossa.bus.segments import AuditSegment
 from ossa.gateway.auditing import Auditing
+from ossa.gateway.auditmetrics import AuditMetrics
+from ossa.gateway.auditsinks import Sinks
 from ossa.store.records.audit import Snapshot
 from ossa.store.records.pool import Records
 from ossa.store.trailarchive import TrailArchive
@@ -33,12 +36,19 @@ def now() -> datetime:
 
 @asynccontextmanager
 async def writing(
-    url: str, bus: str | None, *, writer: str = "gateway-0", crash: bool = False
+    url: str,
+    bus: str | None,
+    *,
+    writer: str = "gateway-0",
+    crash: bool = False,
+    registry: CollectorRegistry | None = None,
 ) -> AsyncIterator[Auditing]:
     """A trail that is written while the block runs. crash: it ends as by SIGKILL, without last words."""
     client: Redis | None = connect(bus, name=writer) if bus is not None else None
     async with Records(url, application=writer) as records:
-        trail = Auditing(writer=writer, signer=signer_of(), records=records, bus=client, clock=now)
+        metrics = AuditMetrics(registry if registry is not None else CollectorRegistry())
+        sinks = Sinks(records, client, metrics)
+        trail = Auditing(sinks, writer=writer, signer=signer_of(), clock=now)
         running = asyncio.create_task(trail.run())
         try:
             yield trail

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry
 
 from ossa.gateway.auditing import Auditing
 from ossa.gateway.problems import Problem
@@ -102,10 +103,12 @@ async def test_links_are_never_changed_by_mistake_and_go_with_their_partition(re
 async def test_with_postgresql_down_the_stream_holds_what_is_answered(
     records_url: str, redis_url: str, postgres: Postgres
 ) -> None:
-    async with writing(records_url, redis_url) as trail:
+    registry = CollectorRegistry()
+    async with writing(records_url, redis_url, registry=registry) as trail:
         await record_many(trail, 1, 10)
         postgres.kill()
         await record_many(trail, 11, 30)
+        assert registry.get_sample_value("ossa_audit_entries_total", {"place": "stream"}) == 20
         names = {link.body.entry.id for message in await on_stream(redis_url) for link in message.segment.read()}
         assert {f"request-{number}" for number in range(11, 31)} <= names
         postgres.start()
@@ -128,8 +131,10 @@ async def test_with_redis_down_nothing_is_held_up(records_url: str, redis_url: s
 async def test_with_both_down_changes_are_refused_and_counted(
     records_url: str, redis_url: str, postgres: Postgres, redis: Redis
 ) -> None:
-    async with writing(records_url, redis_url) as trail:
+    registry = CollectorRegistry()
+    async with writing(records_url, redis_url, registry=registry) as trail:
         await record_many(trail, 1, 5)
+        assert registry.get_sample_value("ossa_audit_entries_total", {"place": "records"}) == 6
         postgres.kill()
         redis.kill()
         for number in range(10, 40):
@@ -137,6 +142,10 @@ async def test_with_both_down_changes_are_refused_and_counted(
                 await trail.record(entry_of(number, outcome="asked"))
             assert raised.value.document()["status"] == 503
         assert not trail.available
+        assert registry.get_sample_value("ossa_audit_refused_total") == 30
+        assert registry.get_sample_value("ossa_audit_pending") == 1
+        for place in ("records", "stream"):
+            assert registry.get_sample_value("ossa_audit_failures_total", {"place": place})
         await trail.record(entry_of(50, outcome="denied", status=401, verb="sign-in"))
         postgres.start()
         redis.start()

@@ -18,6 +18,8 @@ from controllers.loop import Loop
 from controllers.metrics import Metrics
 from controllers.policycache import PolicyCache
 from ossa.api.execution import ExecutionStatus, TaskStatus
+from ossa.gateway.events.metrics import Metrics as SocketMetrics
+from ossa.gateway.metrics import Metrics as GatewayMetrics
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, NotFound
 from ossa.kube.config import KubeConfig
@@ -171,13 +173,14 @@ async def test_a_retry_is_counted_once_also_where_a_write_meets_a_conflict(
 
 def test_the_documentation_names_all_metrics_and_no_others() -> None:
     """With their types; a counter under the name that is given out."""
-    reconciler, store = Metrics(), StoreMetrics()
+    reconciler, store, gateway = Metrics(), StoreMetrics(), GatewayMetrics()
+    SocketMetrics(gateway.registry)
     reconciler.look_at(lambda: [], lambda: [], limits())
     api = ApiClient(KubeConfig(server="http://nobody", token=lambda: None, namespace="lab"))
     reconciler.follow_scan(Scanner(api, PolicyCache(api, [])))
     known = {}
-    for registry in (reconciler.registry, store.registry, AdmissionMetrics().registry, MonitorMetrics().registry):
-        for family in registry.collect():
+    for process in (reconciler, store, AdmissionMetrics(), MonitorMetrics(), gateway):
+        for family in process.registry.collect():
             name = f"{family.name}_total" if family.type == "counter" else family.name
             known[name] = family.type
     assert {name: kind for name, (kind, _) in documented().items()} == known

@@ -14,6 +14,7 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from ossa.gateway.context import Collaborators
+from ossa.gateway.metrics import Metrics
 from ossa.gateway.ratelimit import Limit, Limits
 from ossa.gateway.signin.assembly import Security, security
 from ossa.gateway.signin.issuer import Client as IssuerClient
@@ -41,6 +42,12 @@ class Site:
     cluster: Kubernetes
     issuer: Issuing
     security: Security
+    metrics: Metrics
+
+    def signed_in(self, how: str, outcome: str) -> float:
+        """As counted."""
+        labels = {"how": how, "outcome": outcome}
+        return self.metrics.registry.get_sample_value("ossa_gateway_sign_ins_total", labels) or 0
 
     async def login(self, name: str = "admin", password: str = FIRST) -> httpx.Response:
         return await self.client.post(f"{AUTH}/login", json={"name": name, "password": password})
@@ -113,9 +120,10 @@ async def site(settings: SignInSettings, records_url: str, redis_url: str) -> As
             served([made.router(collaborators)]) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
         ):
-            site = Site(client, book, cluster, issuer, made)
+            site = Site(client, book, cluster, issuer, made, collaborators.metrics)
             await site.until(200)
             book.entries.clear()
+            collaborators.metrics.sign_ins.clear()
             yield site
     await redis.aclose()
 
@@ -137,6 +145,7 @@ async def test_a_wrong_password_is_a_problem_and_in_the_trail_without_it(site: S
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     assert site.trail == [("", "sign-in", "admin", "denied", 401)]
+    assert [site.signed_in("password", outcome) for outcome in ("allowed", "denied")] == [0, 1]
     assert "a wrong password" not in repr(site.book.entries)
 
 
@@ -197,6 +206,7 @@ async def test_a_stolen_refresh_token_is_in_the_trail_with_its_session(site: Sit
     stolen = await site.client.post(f"{AUTH}/refresh", json={"refresh_token": first["refresh_token"]})
     assert (stolen.status_code, "was used before" in stolen.json()["detail"]) == (401, True)
     assert site.trail[-1] == ("ossa:admin", "refresh", first["session"], "denied", 401)
+    assert [site.signed_in("refresh", outcome) for outcome in ("allowed", "reused", "denied")] == [2, 1, 0]
 
 
 async def test_ones_own_sessions_are_listed_and_ended_one_or_all(site: Site) -> None:
@@ -352,6 +362,7 @@ async def test_a_browser_signs_in_at_the_issuer(site: Site) -> None:
     assert answer.json()["user"] == "ossa:oidc:u-1"
     assert "Max-Age=0" in answer.headers["Set-Cookie"]
     assert site.trail == [("ossa:oidc:u-1", "sign-in", "ossa:oidc:u-1", "allowed", 200)]
+    assert site.signed_in("oidc", "allowed") == 1
     headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
     assert (await site.client.get(f"{AUTH}/whoami", headers=headers)).json()["groups"] == ["ossa:oidc:devs"]
     site.client.cookies.clear()
@@ -415,6 +426,7 @@ class TestLimited:
         late = next(answer for answer in answers if answer.status_code == 429)
         assert int(late.headers["Retry-After"]) >= 1
         assert sorted(entry[4] for entry in site.trail) == sorted(statuses)
+        assert site.signed_in("password", "limited") == statuses.count(429)
 
     async def test_a_user_has_so_many_requests(self, site: Site) -> None:
         headers = await site.token()
