@@ -1,8 +1,8 @@
 """The audit trail of one process: entries become durable links before what they tell of is answered.
 
 Links go to PostgreSQL in batches, and from there on to the bus for the archive. With PostgreSQL away the bus' stream
-holds them, where Redis has written them to its disk. With both away nothing that changes something is answered but by
-503. Refusals are not waited for, and a flood of them becomes entries with a count.
+holds them, where Redis has written them to its disk. With both away nothing is changed: what asks for it is answered
+503 before (outcome `asked`). Refusals are not waited for, and a flood of them becomes entries with a count.
 """
 
 from __future__ import annotations
