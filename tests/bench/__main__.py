@@ -17,7 +17,7 @@ from pathlib import Path
 from ossa.kube.client import ApiError
 from ossa.kube.config import NoCluster
 from tests.bench import plot, report, thresholds
-from tests.bench.cluster import BenchError, cluster
+from tests.bench.cluster import GATEWAY, MONITOR, BenchError, cluster
 from tests.bench.figures import Figures
 from tests.bench.processes import REPO
 from tests.bench.progress import say
@@ -73,7 +73,8 @@ async def measured(scenarios: tuple[Scenario, ...], options: Options, given: flo
     end_on_sigterm()
     found: dict[str, Figures] = {}
     with environment() as (settings, token):
-        async with cluster(settings, token) as held:
+        # They watch the same Executions, on the same cores, and the engine does not need them.
+        async with cluster(settings, token, without=(GATEWAY, MONITOR)) as held:
             found[CEILING] = {"tasks_per_s": given} if given is not None else await ceiling(held, options)
             say(f"ceiling: {found[CEILING]['tasks_per_s']:g} pods/s")
             for scenario in scenarios:

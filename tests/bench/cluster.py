@@ -1,6 +1,6 @@
 """What the benchmark does to the cluster, and takes back.
 
-A namespace a scenario, the fake node, and the scale of the reconciler's Deployment. All of it is found by name or
+A namespace a scenario, the fake node, and the scale of Deployments. All of it is found by name or
 label, so that a run also takes back what a killed one left.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,10 +23,13 @@ from tests.bench.workloads import NODE
 JSONObject = dict[str, Any]
 
 SYSTEM, DEPLOYMENT = "ossa-system", "ossa-reconciler"
+GATEWAY, MONITOR = "ossa-gateway", "ossa-monitor"
 LABEL = "bench.ossa.example/run"
 # On the Deployment while it is scaled down: how many replicas it had.
 ANNOTATION_REPLICAS = "bench.ossa.example/replicas"
 GONE_SECONDS = 300.0
+# A gateway lets its clients go elsewhere before it ends.
+END_SECONDS = 90.0
 # The controller-manager may be busy with the pods of the scenario before.
 NODE_SECONDS = 180.0
 
@@ -121,41 +124,53 @@ async def until_node_is_ready(api: ApiClient, name: str = NODE) -> None:
 
 
 @asynccontextmanager
-async def scaled_down(api: ApiClient) -> AsyncIterator[None]:
-    """Without the reconciler in the cluster, which comes back at the end."""
-    path = paths.apps("deployments", SYSTEM, DEPLOYMENT)
+async def scaled_down(api: ApiClient, name: str = DEPLOYMENT) -> AsyncIterator[None]:
+    """Without the pods of a Deployment of the installation, which come back at the end."""
+    path = paths.apps("deployments", SYSTEM, name)
     try:
         found = await api.get(path)
     except NotFound as error:
-        raise BenchError(f"there is no Deployment {SYSTEM}/{DEPLOYMENT}: run `make up` first") from error
+        raise BenchError(f"there is no Deployment {SYSTEM}/{name}: run `make up` first") from error
     held = (found["metadata"].get("annotations") or {}).get(ANNOTATION_REPLICAS)
     replicas = int(held) if held is not None else int(found["spec"]["replicas"])
     # Both in one write: a run that dies after it leaves the number behind.
     await api.patch(path, {"metadata": {"annotations": {ANNOTATION_REPLICAS: str(replicas)}}, "spec": {"replicas": 0}})
+    say(f"{name} in the cluster is scaled down")
     try:
-        await _until_gone(api, found["spec"]["selector"]["matchLabels"])
+        await _until_gone(api, name, found["spec"]["selector"]["matchLabels"])
         yield
     finally:
         back = {"metadata": {"annotations": {ANNOTATION_REPLICAS: None}}, "spec": {"replicas": replicas}}
         await api.patch(path, back)
-        say("the reconciler in the cluster is back")
+        say(f"{name} in the cluster is back")
 
 
-async def _until_gone(api: ApiClient, labels: dict[str, str]) -> None:
+async def _until_gone(api: ApiClient, name: str, labels: dict[str, str]) -> None:
     selector = {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())}
     began = time.monotonic()
     while (await api.get(paths.core("pods", SYSTEM), selector))["items"]:
-        if time.monotonic() - began > 60:
-            raise BenchError("the reconciler in the cluster does not end")
+        if time.monotonic() - began > END_SECONDS:
+            raise BenchError(f"{name} in the cluster does not end")
         await asyncio.sleep(0.3)
 
 
+async def installed(api: ApiClient, names: Sequence[str]) -> list[str]:
+    """Those of these Deployments that the installation has."""
+    found = await api.get(paths.apps("deployments", SYSTEM))
+    return [name for name in names if name in {item["metadata"]["name"] for item in found["items"]}]
+
+
 @asynccontextmanager
-async def cluster(environment: dict[str, str], token: str) -> AsyncIterator[Cluster]:
-    """Ready to be measured: no leftovers, and no reconciler but the one that is measured. `token` is its account's."""
+async def cluster(environment: dict[str, str], token: str, *, without: Sequence[str] = ()) -> AsyncIterator[Cluster]:
+    """Ready to be measured: no leftovers, and no reconciler but the one that is measured. `token` is its account's.
+
+    without: Deployments that are scaled down too, where they are installed.
+    """
     config = load_config()
     account = replace(config, token=lambda: token, cert_file=None, key_file=None)
-    async with ApiClient(config) as admin, ApiClient(account) as operator, scaled_down(admin):
+    async with ApiClient(config) as admin, ApiClient(account) as operator, AsyncExitStack() as stack:
+        for name in (DEPLOYMENT, *await installed(admin, without)):
+            await stack.enter_async_context(scaled_down(admin, name))
         await remove_leftovers(admin)
         try:
             yield Cluster(admin, operator, environment)
