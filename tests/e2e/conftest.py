@@ -19,7 +19,7 @@ from ossa.kube.client import ApiClient, Conflict, NotFound
 from ossa.kube.config import load_config
 from tests.e2e.harness import Cluster, Namespace, wait_for
 from tests.e2e.harness.cluster import connect
-from tests.e2e.harness.gateway import Account, User, allow, make_account, sign_in
+from tests.e2e.harness.gateway import Account, User, allow, make_accounts, sign_in
 from tests.e2e.harness.policies import Policies, policies_of
 from tests.e2e.harness.services import Records, reached, reached_url
 
@@ -97,17 +97,23 @@ def gateway_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def account(gateway_url: str) -> Account:
-    """A local user of the gateway for all tests of this process: each new one costs a sign-in, which are limited."""
-    return make_account(gateway_url)
+def accounts(gateway_url: str) -> list[Account]:
+    """Two local users of the gateway for all tests of this process: to make them costs a sign-in, which are limited."""
+    return make_accounts(gateway_url, 2)
 
 
 @pytest.fixture
-async def user(namespace: Namespace, gateway_url: str, account: Account) -> User:
-    """That user, signed in afresh, who may edit in the test's namespace and nowhere else."""
-    signed_in = sign_in(gateway_url, account)
+async def user(namespace: Namespace, gateway_url: str, accounts: list[Account]) -> User:
+    """The first of them, signed in afresh, who may edit in the test's namespace and nowhere else."""
+    signed_in = sign_in(gateway_url, accounts[0])
     await allow(namespace, signed_in)
     return signed_in
+
+
+@pytest.fixture
+def colleague(gateway_url: str, accounts: list[Account]) -> User:
+    """The second one, signed in afresh, who may do nothing yet."""
+    return sign_in(gateway_url, accounts[1])
 
 
 @pytest.fixture

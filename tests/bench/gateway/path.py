@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 import asyncpg
 
 from hack.dev import account_token
-from ossa.gateway.identity import PREFIX
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
 from ossa.kube.config import load_config
@@ -214,9 +213,10 @@ async def _looking(
             rows = await connection.fetch(ROWS, namespace)
             now = time.monotonic()
             for row in rows:
-                # A newer state holds an older one.
-                for version in [one for one in versions.get(row["name"], ()) if one <= row["resource_version"]]:
-                    times.seen.setdefault(version, now)
+                # Ascending; a newer state holds an older one.
+                due = versions.get(row["name"], [])
+                while due and due[0] <= row["resource_version"]:
+                    times.seen[due.pop(0)] = now
             await asyncio.sleep(LOOK)
 
     looking = asyncio.create_task(look())
@@ -247,7 +247,7 @@ async def _allow(held: Installed, namespace: str) -> None:
         "metadata": {"name": "bench"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "ossa-view"},
         "subjects": [
-            {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": f"{PREFIX}{held.user.name}"},
+            {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": held.user.identity},
         ],
     }
     await held.cluster.admin.post(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings", binding)

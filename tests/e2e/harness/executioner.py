@@ -1,4 +1,4 @@
-"""Signals for the reconciler that leads, from outside: within its own container process 1 is spared by the kernel."""
+"""Signals for our processes, from outside: within its own container process 1 is spared by the kernel."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.e2e.harness.objects import SMALL, JSONObject
 from tests.e2e.harness.waiting import wait_for
 
 NAME = "executioner"
-# The one process that runs the reconciler within the cgroup of one pod; cgroup drivers spell UIDs with - or _.
+# The processes that run an entry file within the cgroup of one pod; cgroup drivers spell UIDs with - or _.
 FIND = """
 for folder in /proc/[0-9]*; do
   [ -r "$folder/cgroup" ] || continue
   grep -qsE "pod$1" "$folder/cgroup" || continue
-  tr '\\0' ' ' < "$folder/cmdline" | grep -q reconciler.py && echo "${folder#/proc/}"
+  tr '\\0' ' ' < "$folder/cmdline" | grep -qF "$2" && echo "${folder#/proc/}"
 done
 true
 """
@@ -26,7 +26,7 @@ true
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """The reconciler that leads now: its pod, and its process as the node counts."""
+    """A pod of the installation, and its process as the node counts."""
 
     pod: str
     process: str
@@ -72,10 +72,24 @@ class Executioner:
 
     async def _found(self) -> Aim | None:
         pod = await self._leader()
-        if pod is None or not is_ready(pod):
+        return await self._aim_at(pod, "reconciler.py") if pod is not None else None
+
+    async def aim_at_gateway(self) -> Aim:
+        """Finds a gateway; waits until one is ready."""
+
+        async def found() -> Aim | None:
+            query = {"labelSelector": "app.kubernetes.io/name=ossa-gateway"}
+            listed = await self.cluster.api.get(paths.core("pods", self.cluster.system_namespace), query)
+            aims = [await self._aim_at(pod, "gateway.py") for pod in listed["items"]]
+            return next((aim for aim in aims if aim is not None), None)
+
+        return await wait_for(found, "a gateway that is ready")
+
+    async def _aim_at(self, pod: JSONObject, entry: str) -> Aim | None:
+        if not is_ready(pod):
             return None
         pattern = pod["metadata"]["uid"].replace("-", "[-_]")
-        processes = (await self._exec("/bin/sh", "-c", FIND, "find", pattern)).split()
+        processes = (await self._exec("/bin/sh", "-c", FIND, "find", pattern, entry)).split()
         # One that has just died is ready still, as long as nobody has looked.
         return Aim(pod["metadata"]["name"], processes[0]) if len(processes) == 1 else None
 

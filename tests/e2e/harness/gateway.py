@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,11 @@ class User:
     name: str
     url: str  # of the gateway
     token: str = field(repr=False)
+
+    @property
+    def identity(self) -> str:
+        """What the cluster knows them by."""
+        return f"{PREFIX}{self.name}"
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -73,20 +79,24 @@ class Account:
     password: str = field(repr=False)
 
 
-def make_account(url: str, *, groups: tuple[str, ...] = ()) -> Account:
-    """A new one, made by the first user of the installation."""
+def make_accounts(url: str, count: int) -> list[Account]:
+    """New ones, made by the first user of the installation."""
     admin = sign_in(url, Account(ADMIN, secret(ADMIN_SECRET)["password"]))
-    made = Account(f"e2e-{secrets.token_hex(6)}", secrets.token_urlsafe(24))
-    body = {"name": made.name, "password": made.password, "groups": list(groups)}
-    answer = httpx.post(f"{url}{USERS}", json=body, headers=admin.headers, timeout=TIMEOUT)
-    assert answer.status_code == httpx.codes.CREATED, answer.text
+    made = [Account(f"e2e-{secrets.token_hex(6)}", secrets.token_urlsafe(24)) for _ in range(count)]
+    for account in made:
+        body = {"name": account.name, "password": account.password, "groups": []}
+        answer = httpx.post(f"{url}{USERS}", json=body, headers=admin.headers, timeout=TIMEOUT)
+        assert answer.status_code == httpx.codes.CREATED, answer.text
     return made
 
 
 def sign_in(url: str, account: Account) -> User:
-    """A fresh session: access tokens last for minutes."""
+    """A fresh session: access tokens last for minutes. Waits where too many signed in before."""
     body = {"name": account.name, "password": account.password}
     answer = httpx.post(f"{url}{SIGN_IN}", json=body, timeout=TIMEOUT)
+    while answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        time.sleep(float(answer.headers["Retry-After"]))
+        answer = httpx.post(f"{url}{SIGN_IN}", json=body, timeout=TIMEOUT)
     assert answer.status_code == httpx.codes.OK, answer.text
     return User(account.name, url, str(answer.json()["access_token"]))
 
@@ -99,7 +109,7 @@ async def allow(namespace: Namespace, user: User, role: str = "ossa-edit") -> No
             "kind": "RoleBinding",
             "metadata": {"name": f"{role}-{user.name}"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": f"{PREFIX}{user.name}"}],
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.identity}],
         }
     )
 
