@@ -14,8 +14,8 @@ from tests.e2e.harness.executioner import Executioner
 from tests.e2e.harness.gateway import User
 from tests.e2e.harness.services import Records
 
-CLIENTS, KEYS = 6, 180
-PAUSE = 0.05  # seconds between two requests of a client, so that the kill meets them
+CLIENTS, KEYS = 4, 80
+PAUSE = 0.1  # seconds between two requests of a client: the kill meets them, and the limit of a user does not
 
 
 @pytest.mark.usefixtures("alone")
