@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.routing import iter_route_contexts
 from starlette.middleware.cors import CORSMiddleware
 
 from ossa.gateway import answers, openapi
+from ossa.gateway.direct import Direct
 from ossa.gateway.frame import BodyGuard, Frame
+from ossa.gateway.guard import SignedIn
 from ossa.gateway.health import Health
 from ossa.gateway.metrics import Metrics
 from ossa.gateway.settings import Settings
@@ -43,6 +46,8 @@ def create(
         return answers.JSON(app.openapi(), headers={"Cache-Control": "public, max-age=300"})
 
     # The last one added is the outermost.
+    found = [context.original_route for context in iter_route_contexts(app.routes)]
+    app.add_middleware(Direct, routes=[route for route in found if isinstance(route, SignedIn)])
     app.add_middleware(BodyGuard, most=settings.max_body, seconds=settings.body_timeout)
     if settings.origins:
         app.add_middleware(

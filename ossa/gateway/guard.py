@@ -2,62 +2,47 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-import orjson
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 
 from ossa.audit.entry import Entry, Outcome
 from ossa.gateway.answers import answer_of
-from ossa.gateway.arrival import arrival_of
+from ossa.gateway.arrival import arrival_of, header
 from ossa.gateway.context import Call, Collaborators
+from ossa.gateway.inputs import Inputs, NotUnderstood
 from ossa.gateway.problems import Problem, Unkept
 from ossa.gateway.refusals import problem_of, records_away
 from ossa.kube.errors import ApiError
 from ossa.store.records.errors import RecordsUnavailable
 
-Handle = Callable[[Request], Awaitable[Response]]
-
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
-_ESCAPE, _STRING = re.compile(rb"\\.", re.DOTALL), re.compile(rb'"[^"]*"')
-_NO_BRACKETS, _ONE_KIND = bytes(set(range(256)) - set(b"[]{}")), bytes.maketrans(b"{}", b"[]")
 
 
-class BodyRequest(Request):
-    """A request whose JSON is read by orjson, and not deeper than `max_depth`."""
+class SignedIn(APIRoute):
+    """A route for those who are signed in. `signed_in` makes the class for a router."""
 
-    max_depth: int
+    collaborators: Collaborators
 
-    async def json(self) -> Any:
-        """The body. Raises Problem 400 where it is too deep; JSONDecodeError where it is no JSON."""
-        body = await self.body()
-        check_depth(body, self.max_depth)
-        return orjson.loads(body)
+    def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
+        extra = {"security": [{"bearer": []}], **(more.pop("openapi_extra", None) or {})}
+        super().__init__(path, endpoint, openapi_extra=extra, **more)
 
+    def get_route_handler(self) -> Callable[[Request], Any]:
+        """What FastAPI calls where it leads here itself."""
+        self.inputs = Inputs(self.dependant, max_depth=self.collaborators.settings.max_depth)
+        return self.attend
 
-def check_depth(body: bytes, most: int) -> None:
-    """Raises Problem 400 where JSON is nested deeper than `most`. Most bodies have too few brackets to need a look."""
-    if body.count(b"[") + body.count(b"{") > most and is_deeper(body, most):
-        raise Problem(HTTPStatus.BAD_REQUEST, f"the JSON is nested deeper than {most} levels; make it flatter")
-
-
-def is_deeper(body: bytes, most: int) -> bool:
-    """Whether JSON is nested deeper than `most`; brackets in strings do not count."""
-    brackets = _STRING.sub(b"", _ESCAPE.sub(b"", body)).translate(_ONE_KIND, _NO_BRACKETS)
-    # Each round takes away the innermost level, at the speed of C.
-    for _ in range(most):
-        brackets = brackets.replace(b"[]", b"")
-    return bool(brackets)
+    async def attend(self, request: Request) -> Response:
+        """The answer, also to what is refused."""
+        return await _attend(self.collaborators, self, request)
 
 
-def signed_in(c: Collaborators) -> type[APIRoute]:
+def signed_in(c: Collaborators) -> type[SignedIn]:
     """The route class of a router whose routes are for those who are signed in.
 
     Who calls is found out before a byte of the body is read. The audit trail has what is about to be changed
@@ -65,43 +50,19 @@ def signed_in(c: Collaborators) -> type[APIRoute]:
     refusal. The verb is the name of the route's function, the kind of thing its first tag.
     """
 
-    class SignedInRoute(APIRoute):
-        def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
-            extra = {"security": [{"bearer": []}], **(more.pop("openapi_extra", None) or {})}
-            super().__init__(path, endpoint, openapi_extra=extra, **more)
-
-        def get_route_handler(self) -> Callable[[Request], Any]:
-            handle = super().get_route_handler()
-            takes_body = self.body_field is not None
-
-            async def guarded(request: Request) -> Response:
-                return await _attend(c, self, request, _checked(handle) if takes_body else handle)
-
-            return guarded
-
-    def _checked(handle: Handle) -> Handle:
-        async def checked(request: Request) -> Response:
-            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":
-                raise Problem(
-                    HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be JSON: send Content-Type: application/json"
-                )
-            body = BodyRequest(request.scope, request.receive)
-            body.max_depth = c.settings.max_depth
-            return await handle(body)
-
-        return checked
-
-    return SignedInRoute
+    return type("SignedInRoute", (SignedIn,), {"collaborators": c})
 
 
-async def _attend(c: Collaborators, route: APIRoute, request: Request, handle: Handle) -> Response:
+async def _attend(c: Collaborators, route: SignedIn, request: Request) -> Response:
     changes = request.method not in SAFE
     call: Call | None = None
     try:
-        call = await _admit(c, route, request)
-        request.scope["ossa.call"] = call
-        response = await handle(request)
+        call = request.scope["ossa.call"] = await _admit(c, route, request)
+        if route.inputs.takes_body:
+            _check_type(request)
+        response: Response = await route.endpoint(**await route.inputs.of(request))
+    except NotUnderstood as error:
+        return answer_of(error.problem, arrival_of(request.scope).id)  # and nothing done
     except Unkept as unkept:
         return answer_of(unkept, arrival_of(request.scope).id)  # nothing was done
     except (Problem, ApiError, RecordsUnavailable) as error:
@@ -111,8 +72,6 @@ async def _attend(c: Collaborators, route: APIRoute, request: Request, handle: H
         if changes or problem.status in REFUSALS:
             await c.trail.record(_entry(c, route, request, call, int(problem.status), problem.detail))
         return answer_of(problem, arrival_of(request.scope).id)
-    except (HTTPException, RequestValidationError):
-        raise  # not understood, and nothing done
     except Exception as error:
         if changes:
             await c.trail.record(_entry(c, route, request, call, 500, type(error).__name__))
@@ -121,6 +80,12 @@ async def _attend(c: Collaborators, route: APIRoute, request: Request, handle: H
         await c.trail.record(_entry(c, route, request, call, response.status_code, ""))
         call.settle()
     return response
+
+
+def _check_type(request: Request) -> None:
+    kind = header(request.scope, b"content-type") or b""
+    if kind.partition(b";")[0].strip().lower() != b"application/json":
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be JSON: send Content-Type: application/json")
 
 
 def problem_from(error: Problem | ApiError | RecordsUnavailable) -> Problem:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from ossa.environment import BadSetting
-from ossa.gateway.guard import is_deeper
+from ossa.gateway.inputs import is_deeper
 from ossa.gateway.settings import settings_from
 from tests.unit.gateway.lab import lab
 from tests.unit.gateway.serving import raw
