@@ -24,18 +24,21 @@ INTAKE_LOCK: Final = 0x0550B
 _QUERIED: Final = ("id", "user", "address", "verb", "resource", "namespace", "name", "outcome")
 _COLUMNS: Final = ("writer", "epoch", "seq", "recorded", "body", "time", *_QUERIED)
 _TYPES: Final = {"seq": "bigint", "recorded": "timestamptz", "time": "timestamptz"}
-# The same link may come by another way first, from the process that made it or from the bus.
-_ADD: Final = (
-    f"INSERT INTO audit ({', '.join(chr(34) + name + chr(34) for name in _COLUMNS)}) SELECT * FROM unnest("  # noqa: S608
-    + ", ".join(f"${number}::{_TYPES.get(name, 'text')}[]" for number, name in enumerate(_COLUMNS, 1))
-    + ") ON CONFLICT DO NOTHING"
+_HEAD_TYPES: Final = ("text", "text", "bigint", "boolean", "timestamptz", "text")
+_ARRAYS: Final = ", ".join(f"${number}::{_TYPES.get(name, 'text')}[]" for number, name in enumerate(_COLUMNS, 1))
+_HEAD_ARRAYS: Final = ", ".join(f"${number}::{of}[]" for number, of in enumerate(_HEAD_TYPES, len(_COLUMNS) + 1))
+# One statement, and so one round trip, where a transaction of two would be four: every change waits for this one. The
+# same link may come by another way first, from the process that made it or from the bus.
+_ADD: Final = f"""
+WITH added AS (
+    INSERT INTO audit ({", ".join(f'"{name}"' for name in _COLUMNS)}) SELECT * FROM unnest({_ARRAYS})
+    ON CONFLICT DO NOTHING
 )
-_ADD_HEAD: Final = """
-INSERT INTO audit_heads AS held (writer, epoch, seq, closed, "time", body) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO audit_heads AS held (writer, epoch, seq, closed, "time", body) SELECT * FROM unnest({_HEAD_ARRAYS})
 ON CONFLICT (writer, epoch) DO UPDATE
 SET seq = excluded.seq, closed = excluded.closed, "time" = excluded."time", body = excluded.body
 WHERE (excluded.seq, excluded.closed) > (held.seq, held.closed)
-"""
+"""  # noqa: S608 - constants
 
 
 def partitioned(keep: timedelta | None) -> Partitioned:
@@ -78,12 +81,12 @@ async def add(records: Records, segments: Sequence[Segment | tuple[Sequence[Link
     pairs = [(one.read(), one.head) if isinstance(one, Segment) else one for one in segments]
     rows = [_row(link) for links, _ in pairs for link in links]
     heads = {(head.writer, head.epoch): head for head in sorted((head for _, head in pairs), key=_how_far)}
-    async with records.transaction() as connection:
-        if rows:
-            await connection.execute(_ADD, *[list(column) for column in zip(*rows, strict=True)])
-        # In one order for all who write them, so that two never wait for each other.
-        for _, head in sorted(heads.items()):
-            await connection.execute(_ADD_HEAD, head.writer, head.epoch, head.seq, head.closed, head.time, head.text)
+    # In one order for all who write them, so that two never wait for each other.
+    ordered = [
+        (head.writer, head.epoch, head.seq, head.closed, head.time, head.text) for _, head in sorted(heads.items())
+    ]
+    async with records.connection() as connection:
+        await connection.execute(_ADD, *_arrays(rows, len(_COLUMNS)), *_arrays(ordered, len(_HEAD_TYPES)))
 
 
 async def heads_since(records: Records, since: datetime | None, *, limit: int = 10_000) -> list[Head]:
@@ -219,3 +222,8 @@ def _plain(entry: Entry, name: str) -> str:
 
 def _how_far(head: Head) -> tuple[int, bool]:
     return head.seq, head.closed
+
+
+def _arrays(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """The columns of rows; as many empty ones where there is no row."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
