@@ -106,8 +106,11 @@ async def serve(
         records = await stack.enter_async_context(Records(settings.records_url, application="ossa-gateway", size=POOL))
         redis = connect(settings.bus_url, name="ossa-gateway")
         stack.push_async_callback(redis.aclose)
+        # Each of its calls is bounded by a breaker.
+        quick = connect(settings.bus_url, name="ossa-gateway", answer=None)
+        stack.push_async_callback(quick.aclose)
         api = await stack.enter_async_context(ApiClient(config))
-        safe = await stack.enter_async_context(security(signin, records=records, redis=redis, api=api))
+        safe = await stack.enter_async_context(security(signin, records=records, redis=quick, api=api))
         trail = await stack.enter_async_context(auditing(signer, records, redis, metrics))
         c = Collaborators(
             settings=settings,

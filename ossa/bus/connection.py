@@ -59,11 +59,12 @@ def check_url(url: str) -> str:
     return url
 
 
-def connect(url: str, *, name: str, connections: int = CONNECTIONS) -> Redis:
+def connect(url: str, *, name: str, connections: int = CONNECTIONS, answer: float | None = ANSWER_SECONDS) -> Redis:
     """A client that connects when it is first used, and anew where a connection has gone.
 
     url: redis://[user:password@]host:port[/database], or rediss:// with TLS.
     name: of this process, as CLIENT LIST shows it.
+    answer: seconds that the server may take; None for who bounds each call, since here that costs a task a command.
 
     Raises:
         BadBusURL: says what to write instead.
@@ -73,7 +74,7 @@ def connect(url: str, *, name: str, connections: int = CONNECTIONS) -> Redis:
         url,
         client_name=name,
         socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=ANSWER_SECONDS,
+        socket_timeout=answer,
         socket_keepalive=True,
         max_connections=connections,
         # One more try, for a connection that was closed while it lay idle; who waits longer has loops of their own.

@@ -35,7 +35,14 @@ def create(
     It has no lifespan: whoever serves it opens and closes what the routers work with. There are no pages of
     documentation, which would load scripts from elsewhere; the OpenAPI document is at /openapi.json.
     """
-    app = FastAPI(title=openapi.TITLE, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title=openapi.TITLE,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # `Traced` and `Frame` see to these
+    )
     for router in (health.router(), *routers):
         app.include_router(router)
     answers.install(app)

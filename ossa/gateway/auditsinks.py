@@ -27,6 +27,8 @@ Linked = tuple[list[Link], Head]
 # Seconds that each of the two may take, and that are left between two copies once one failed.
 ANSWER: Final = 2.5
 PAUSE: Final = 2.0
+# Seconds in which segments gather for one copy: nobody waits for it, and one for each change would cost a call each.
+GATHER: Final = 0.1
 # Segments that wait to be copied to the stream: the archive fetches from PostgreSQL what is left out, or trimmed there.
 COPIES: Final = 1_000
 
@@ -55,6 +57,7 @@ class Sinks:
         """Copies what PostgreSQL has to the stream, until it is cancelled."""
         while True:
             await self._copy.wait()
+            await asyncio.sleep(GATHER)
             if not await self.copy_rest():
                 await asyncio.sleep(PAUSE)
 

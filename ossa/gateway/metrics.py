@@ -16,6 +16,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # To look a series up by its labels costs as much as to count.
+        self._held: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.requests = Counter(
             "ossa_gateway_requests",
             "Requests by route template, method and HTTP code.",
@@ -63,5 +65,12 @@ class Metrics:
 
     def observe(self, route: str, method: str, code: int, seconds: float) -> None:
         """One request; `method` is bounded by the caller."""
-        self.requests.labels(route, method, code).inc()
-        self.seconds.labels(route).observe(seconds)
+        held = self._held.get((route, method, code))
+        if held is None:
+            held = self._held[route, method, code] = (
+                self.requests.labels(route, method, code),
+                self.seconds.labels(route),
+            )
+        count, duration = held
+        count.inc()
+        duration.observe(seconds)

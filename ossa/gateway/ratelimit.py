@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from typing import Final
@@ -170,6 +171,7 @@ class RequestLimits:
         await self._limiter.require(checks, "requests")
 
 
+@lru_cache(4096)
 def network_of(address: str) -> str:
     """What is limited as one: an IPv4 address, the /64 of an IPv6 one, as a whole network is given to one customer."""
     try:

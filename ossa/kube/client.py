@@ -67,6 +67,8 @@ class ApiClient:
             connector=aiohttp.TCPConnector(ssl=self.config.ssl_context(), limit=100, keepalive_timeout=60),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT),
             read_bufsize=READ_BUFFER,
+            # The API server sets no cookies, and looking for some costs each request.
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
 
