@@ -8,10 +8,9 @@ from pathlib import Path
 
 from hack.audittrail import LATE
 from hack.audittrail import verified as verified_by_demo
-from ossa.audit.heads import public_pem
 from ossa.store.trailarchive import TrailArchive
 from tests.unit.audit.running import on_stream, record_many, writing
-from tests.unit.audit.trails import signer_of
+from tests.unit.audit.trails import public_pem, signer_of
 
 
 async def test_it_waits_for_the_archive_and_not_for_ever(tmp_path: Path, records_url: str, redis_url: str) -> None:
