@@ -37,7 +37,7 @@ from ossa.gateway.rest.views import (
     recorded_view,
     tasks_of,
 )
-from ossa.kube.errors import ApiError, NotFound
+from ossa.kube.errors import ApiError, Gone, NotFound
 from ossa.kube.paths import ossa
 from ossa.store.records import queries
 from ossa.store.records.errors import RecordsUnavailable
@@ -140,7 +140,7 @@ def router(c: Collaborators) -> APIRouter:
             async with c.records.connection() as connection:
                 page = await queries.list_tasks(connection, row, limit=limit, cursor=cursor)
         except BadCursor as error:
-            raise _bad_cursor(error) from error
+            raise _bad_cursor(str(error)) from error
         return JSON(Page[TaskView](items=[recorded_task(held) for held in page.items], next=page.cursor).to_json())
 
     return routes
@@ -204,7 +204,7 @@ async def list_executions(c: Collaborators, which: Which, limit: int, cursor: st
                 cursor=cursor,
             )
     except BadCursor as error:
-        raise _bad_cursor(error) from error
+        raise _bad_cursor(str(error)) from error
     except RecordsUnavailable:
         if cursor is not None:
             raise
@@ -212,14 +212,17 @@ async def list_executions(c: Collaborators, which: Which, limit: int, cursor: st
     return Page[ExecutionSummary](items=[recorded_summary(row) for row in page.items], next=page.cursor)
 
 
-def _bad_cursor(error: BadCursor) -> Problem:
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), more={"field": "cursor"})
+def _bad_cursor(detail: str) -> Problem:
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, more={"field": "cursor"})
 
 
 async def _from_cluster(c: Collaborators, which: Which, limit: int, token: str) -> Page[ExecutionSummary]:
     """What is there now, by name; a page may have fewer than asked for, and go on."""
     params = {"limit": str(limit), **({"continue": token} if token else {})}
-    found = await c.api.get(ossa("executions", which.namespace), params)
+    try:
+        found = await c.api.get(ossa("executions", which.namespace), params)
+    except Gone as error:  # the API server keeps a list for some minutes
+        raise _bad_cursor("cursor: this list was begun too long ago; leave it out to begin anew") from error
     items = [execution_summary(item) for item in found.get("items") or ()]
     more = found["metadata"].get("continue")
     return Page[ExecutionSummary](

@@ -30,7 +30,10 @@ Answer = Callable[[dict[str, Any]], web.Response | None]
 
 
 class Cluster(ApiServer):
-    """As its base; `admit` answers instead of it, and `stopped` does so for everything, by breaking the connection."""
+    """As its base; `admit` answers instead of it, and `stopped` does so for everything, by breaking the connection.
+
+    Whatever list is gone on with was begun too long ago.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,6 +51,8 @@ class Cluster(ApiServer):
             if request.transport is not None:
                 request.transport.abort()
             return failure(503, "Stopped")
+        if request.query.get("continue"):
+            return failure(410, "Expired", "the provided continue parameter is too old")
         return await super()._answer(request)
 
     def _post(self, path: str, item: dict[str, Any]) -> web.Response:

@@ -139,6 +139,8 @@ async def test_with_postgresql_away_the_cluster_answers(records_url: str, postgr
         postgres.stop()
         found = (await held.get(f"{NAMESPACE}/executions", phase="Failed")).json()["items"]
         assert [item["name"] for item in found] == ["x2"]
+        expired = await held.get(f"{NAMESPACE}/executions", cursor="cluster.of-yesterday")
+        assert (expired.status_code, expired.json()["field"]) == (422, "cursor")
         assert (await held.get(f"{NAMESPACE}/executions/x1")).status_code == 200
         assert (await held.get(f"{NAMESPACE}/executions/x1/tasks")).status_code == 200
         assert (await held.post(f"{NAMESPACE}/executions/x1/pause")).json()["suspend"] is True
