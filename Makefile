@@ -54,6 +54,10 @@ bench: up venv ## how fast the engine is, e.g. ONLY=300 ARGS="-o json" (ARGS=--h
 bench-admission: up venv ## how long admission takes with 50 policies, with and without the webhook
 	@KUBECONFIG="$(CURDIR)/.dev/kubeconfig" $(BIN)/python -m tests.bench.admission $(ARGS)
 
+.PHONY: bench-gateway
+bench-gateway: up venv ## the figures of the gateway, the bus and the records, e.g. ARGS="--only path" (ARGS=--help says more)
+	@KUBECONFIG="$(CURDIR)/.dev/kubeconfig" $(BIN)/python -m tests.bench.gateway $(ARGS)
+
 chaos: up venv ## faults at random moments, e.g. DURATION=10m SEED=7 ARGS="-o json" (ARGS=--help says more)
 	@$(BIN)/python -m tests.chaos $(if $(DURATION),--duration $(DURATION)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
