@@ -14,12 +14,11 @@ from ossa.bus.frames import Command, Start
 from ossa.gateway.arrival import request_id
 from ossa.gateway.context import Call, Collaborators
 from ossa.gateway.events.handshake import explain
-from ossa.gateway.guard import outcome_of
+from ossa.gateway.guard import outcome_of, problem_from
 from ossa.gateway.identity import Identity
 from ossa.gateway.orchestrate.accepting import Acceptor
 from ossa.gateway.orchestrate.routes import spec_of
 from ossa.gateway.problems import Problem, Unkept
-from ossa.gateway.refusals import problem_of, records_away
 from ossa.gateway.rest.approvals import decide
 from ossa.gateway.rest.steering import change, repeat
 from ossa.gateway.rest.views import approval_view, execution_view
@@ -52,7 +51,7 @@ class RestCommands:
         except Unkept:
             raise  # nothing was done
         except (Problem, ApiError, RecordsUnavailable) as error:
-            problem = _problem(error)
+            problem = problem_from(error)
             await self._record(call, command, int(problem.status), problem.detail)
             raise problem from error
         await self._record(call, command, status, "")
@@ -114,16 +113,6 @@ class RestCommands:
                 trace_id=call.trace_id,
             )
         )
-
-
-def _problem(error: Problem | ApiError | RecordsUnavailable) -> Problem:
-    match error:
-        case Problem():
-            return error
-        case RecordsUnavailable():
-            return records_away(error)
-        case ApiError():
-            return problem_of(error)
 
 
 def _named(command: Command) -> tuple[str, str]:
