@@ -1,13 +1,26 @@
-"""Replicas of the gateway's sign-in over a real PostgreSQL and a real server that speaks Redis' protocol."""
+"""The gateway's sign-in over a real PostgreSQL and a real server that speaks Redis' protocol."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
 
+import httpx
 import pytest
+from redis.asyncio import Redis as Client
 
-from tests.unit.gateway.signin.replicas import Replicas
+from ossa.gateway.context import Collaborators
+from ossa.gateway.signin.assembly import security
+from ossa.gateway.signin.issuer import Client as IssuerClient
+from ossa.gateway.signin.settings import SignInSettings
+from ossa.store.records.pool import Records
+from tests.unit.gateway.kubernetes import kubernetes
+from tests.unit.gateway.serving import SETTINGS, Book, served
+from tests.unit.gateway.signin.issuing import CLIENT_ID, CLIENT_SECRET, issuing
+from tests.unit.gateway.signin.replicas import NO_LIMITS, Replicas
+from tests.unit.gateway.signin.site import FIRST, MANAGES, Site
 
 
 @pytest.fixture
@@ -15,3 +28,51 @@ async def replicas(records_url: str, redis_url: str) -> AsyncIterator[Replicas]:
     """Makes one more replica each time that it is called."""
     async with AsyncExitStack() as stack:
         yield Replicas(records_url, redis_url, stack)
+
+
+@pytest.fixture
+async def settings(tmp_path: Path) -> SignInSettings:
+    (tmp_path / "key").write_bytes(b"k" * 44)
+    (tmp_path / "password").write_text(FIRST)
+    return SignInSettings(
+        public_url="http://127.0.0.1",
+        key_file=tmp_path / "key",
+        first_password_file=tmp_path / "password",
+        login_limits=NO_LIMITS,
+    )
+
+
+@pytest.fixture
+async def site(settings: SignInSettings, records_url: str, redis_url: str) -> AsyncIterator[Site]:
+    redis, book = Client.from_url(redis_url), Book()
+    async with (
+        Records(records_url, application="test") as records,
+        kubernetes() as (cluster, api),
+        issuing() as issuer,
+        security(
+            replace(settings, issuer=IssuerClient(issuer=issuer.url, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)),
+            records=records,
+            redis=redis,
+            api=api,
+        ) as made,
+    ):
+        cluster.allowed = set(MANAGES)
+        collaborators = Collaborators(
+            settings=SETTINGS,
+            authenticator=made.authenticator,
+            authorizer=made.authorizer,
+            limiter=made.limiter,
+            api=api,
+            records=records,
+            trail=book,
+        )
+        async with (
+            served([made.router(collaborators)]) as port,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+        ):
+            site = Site(client, book, cluster, issuer, made, collaborators.metrics)
+            await site.until(200)
+            book.entries.clear()
+            collaborators.metrics.sign_ins.clear()
+            yield site
+    await redis.aclose()

@@ -3,129 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
-from redis.asyncio import Redis as Client
 
-from ossa.gateway.context import Collaborators
-from ossa.gateway.metrics import Metrics
 from ossa.gateway.ratelimit import Limit, Limits
-from ossa.gateway.signin.assembly import Security, security
-from ossa.gateway.signin.issuer import Client as IssuerClient
 from ossa.gateway.signin.login import LOGIN_LIMITS
 from ossa.gateway.signin.settings import SignInSettings
-from ossa.store.records.pool import Records
-from tests.unit.gateway.kubernetes import Kubernetes, kubernetes
-from tests.unit.gateway.serving import SETTINGS, Book, served
-from tests.unit.gateway.signin.issuing import CLIENT_ID, CLIENT_SECRET, Issuing, issuing
-from tests.unit.gateway.signin.replicas import NO_LIMITS
+from tests.unit.gateway.signin.site import AGENT, AUTH, FIRST, Site
 from tests.unit.servers import Postgres, Redis
-
-AUTH = "/api/v1/auth"
-FIRST, THEIRS = "the first password", "a password of theirs"
-MANAGES = {("ossa:admins", verb, "users", "") for verb in ("get", "list", "create", "update", "delete")}
-AGENT = "system:serviceaccount:lab:worker"
-
-
-@dataclass
-class Site:
-    """A gateway with its servers, a client, and its audit trail."""
-
-    client: httpx.AsyncClient
-    book: Book
-    cluster: Kubernetes
-    issuer: Issuing
-    security: Security
-    metrics: Metrics
-
-    def signed_in(self, how: str, outcome: str) -> float:
-        """As counted."""
-        labels = {"how": how, "outcome": outcome}
-        return self.metrics.registry.get_sample_value("ossa_gateway_sign_ins_total", labels) or 0
-
-    async def login(self, name: str = "admin", password: str = FIRST) -> httpx.Response:
-        return await self.client.post(f"{AUTH}/login", json={"name": name, "password": password})
-
-    async def token(self, name: str = "admin", password: str = FIRST) -> dict[str, str]:
-        """Headers of somebody signed in."""
-        answer = await self.login(name, password)
-        assert answer.status_code == 200, answer.text
-        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
-
-    async def until(self, status: int) -> None:
-        """Until a sign-in is answered with the status."""
-        for _ in range(100):
-            answer = await self.login()
-            if answer.status_code == status:
-                return
-            await asyncio.sleep(0.1)
-        raise AssertionError(answer.text)
-
-    async def add(self, name: str, password: str = THEIRS, **more: Any) -> dict[str, str]:
-        body = {"name": name, "password": password, **more}
-        answer = await self.client.post("/api/v1/users", json=body, headers=await self.token())
-        assert answer.status_code == 201, answer.text
-        return await self.token(name, password)
-
-    @property
-    def trail(self) -> list[tuple[str, str, str, str, int]]:
-        """Who, what, about whom, how it ended."""
-        ended = [entry for entry in self.book.entries if entry.outcome != "asked"]
-        return [(entry.user, entry.verb, entry.name, entry.outcome, entry.status) for entry in ended]
-
-
-@pytest.fixture
-async def settings(tmp_path: Path) -> SignInSettings:
-    (tmp_path / "key").write_bytes(b"k" * 44)
-    (tmp_path / "password").write_text(FIRST)
-    return SignInSettings(
-        public_url="http://127.0.0.1",
-        key_file=tmp_path / "key",
-        first_password_file=tmp_path / "password",
-        login_limits=NO_LIMITS,
-    )
-
-
-@pytest.fixture
-async def site(settings: SignInSettings, records_url: str, redis_url: str) -> AsyncIterator[Site]:
-    redis, book = Client.from_url(redis_url), Book()
-    async with (
-        Records(records_url, application="test") as records,
-        kubernetes() as (cluster, api),
-        issuing() as issuer,
-        security(
-            replace(settings, issuer=IssuerClient(issuer=issuer.url, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)),
-            records=records,
-            redis=redis,
-            api=api,
-        ) as made,
-    ):
-        cluster.allowed = set(MANAGES)
-        collaborators = Collaborators(
-            settings=SETTINGS,
-            authenticator=made.authenticator,
-            authorizer=made.authorizer,
-            limiter=made.limiter,
-            api=api,
-            records=records,
-            trail=book,
-        )
-        async with (
-            served([made.router(collaborators)]) as port,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
-        ):
-            site = Site(client, book, cluster, issuer, made, collaborators.metrics)
-            await site.until(200)
-            book.entries.clear()
-            collaborators.metrics.sign_ins.clear()
-            yield site
-    await redis.aclose()
 
 
 async def test_the_first_user_signs_in_and_is_told_who_they_are(site: Site) -> None:
@@ -269,66 +157,6 @@ async def test_what_the_trail_cannot_keep_is_not_done(site: Site) -> None:
     told = [(entry.verb, entry.outcome) for entry in site.book.entries if entry.resource == "users"]
     assert told == [(verb, outcome) for verb in ("create", "update", "end_sessions", "delete")
                     for outcome in ("asked", "allowed")]  # fmt: skip
-
-
-async def test_users_are_administered_by_those_whom_kubernetes_lets(site: Site) -> None:
-    alice = await site.add("alice", groups=["team"])
-    refused = await site.client.post("/api/v1/users", json={"name": "eve", "password": "p" * 12}, headers=alice)
-    assert (refused.status_code, refused.json()["verb"], refused.json()["resource"]) == (403, "create", "users")
-    assert (await site.client.get("/api/v1/users", headers=alice)).status_code == 403
-    admin = await site.token()
-    listed = (await site.client.get("/api/v1/users", headers=admin)).json()
-    assert [(user["name"], user["groups"]) for user in listed["items"]] == [("admin", ["admins"]), ("alice", ["team"])]
-    assert "password" not in repr(listed)
-    page = (await site.client.get("/api/v1/users?limit=1", headers=admin)).json()
-    assert page["next"] == "admin"
-    twice = await site.client.post("/api/v1/users", json={"name": "alice", "password": "p" * 12}, headers=admin)
-    assert twice.status_code == 409
-    assert (await site.client.get("/api/v1/users/nobody", headers=admin)).status_code == 404
-    assert ("ossa:alice", "create", "eve", "denied", 403) in site.trail
-    assert ("ossa:admin", "create", "alice", "allowed", 201) in site.trail
-
-
-NO_USERS: list[dict[str, Any]] = [
-    {"name": "system:admin", "password": "p" * 12},
-    {"name": "oidc:u-1", "password": "p" * 12},
-    {"name": "Alice", "password": "p" * 12},
-    {"name": "a\n", "password": "p" * 12},
-    {"name": "../a", "password": "p" * 12},
-    {"name": "alice", "password": "short"},
-    {"name": "alice", "password": "p" * 12, "groups": ["system:masters"]},
-    {"name": "alice", "password": "p" * 12, "disabled": True},
-]
-
-
-async def test_users_that_cannot_be_are_not_made(site: Site) -> None:
-    admin = await site.token()
-    for body in NO_USERS:
-        answer = await site.client.post("/api/v1/users", json=body, headers=admin)
-        assert answer.status_code == 422, body
-        assert "p" * 12 not in answer.text
-
-
-async def test_a_disabled_user_is_out_at_once_and_in_again_when_enabled(site: Site) -> None:
-    alice, admin = await site.add("alice"), await site.token()
-    changed = await site.client.patch("/api/v1/users/alice", json={"disabled": True}, headers=admin)
-    assert changed.json()["disabled"] is True
-    assert (await site.client.get(f"{AUTH}/whoami", headers=alice)).status_code == 401
-    assert (await site.login("alice", THEIRS)).status_code == 401
-    await site.client.patch("/api/v1/users/alice", json={"disabled": False}, headers=admin)
-    await site.token("alice", THEIRS)
-    assert (await site.client.delete("/api/v1/users/alice", headers=admin)).status_code == 204
-    assert (await site.login("alice", THEIRS)).status_code == 401
-
-
-async def test_ones_own_password_is_changed_with_the_old_one(site: Site) -> None:
-    alice = await site.add("alice")
-    wrong = {"old": "not the password", "new": "another password"}
-    assert (await site.client.post(f"{AUTH}/password", json=wrong, headers=alice)).status_code == 401
-    right = {"old": THEIRS, "new": "another password"}
-    assert (await site.client.post(f"{AUTH}/password", json=right, headers=alice)).status_code == 204
-    assert (await site.client.get(f"{AUTH}/whoami", headers=alice)).status_code == 401
-    await site.token("alice", "another password")
 
 
 async def test_an_agent_is_known_by_its_own_token_and_has_no_session(site: Site) -> None:

@@ -1,0 +1,67 @@
+"""A gateway that people sign in at, everything real but for the API server."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from ossa.gateway.metrics import Metrics
+from ossa.gateway.signin.assembly import Security
+from tests.unit.gateway.kubernetes import Kubernetes
+from tests.unit.gateway.serving import Book
+from tests.unit.gateway.signin.issuing import Issuing
+
+AUTH = "/api/v1/auth"
+FIRST, THEIRS = "the first password", "a password of theirs"
+MANAGES = {("ossa:admins", verb, "users", "") for verb in ("get", "list", "create", "update", "delete")}
+AGENT = "system:serviceaccount:lab:worker"
+
+
+@dataclass
+class Site:
+    """A gateway with its servers, a client, and its audit trail."""
+
+    client: httpx.AsyncClient
+    book: Book
+    cluster: Kubernetes
+    issuer: Issuing
+    security: Security
+    metrics: Metrics
+
+    def signed_in(self, how: str, outcome: str) -> float:
+        """As counted."""
+        labels = {"how": how, "outcome": outcome}
+        return self.metrics.registry.get_sample_value("ossa_gateway_sign_ins_total", labels) or 0
+
+    async def login(self, name: str = "admin", password: str = FIRST) -> httpx.Response:
+        return await self.client.post(f"{AUTH}/login", json={"name": name, "password": password})
+
+    async def token(self, name: str = "admin", password: str = FIRST) -> dict[str, str]:
+        """Headers of somebody signed in."""
+        answer = await self.login(name, password)
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    async def until(self, status: int) -> None:
+        """Until a sign-in is answered with the status."""
+        for _ in range(100):
+            answer = await self.login()
+            if answer.status_code == status:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(answer.text)
+
+    async def add(self, name: str, password: str = THEIRS, **more: Any) -> dict[str, str]:
+        body = {"name": name, "password": password, **more}
+        answer = await self.client.post("/api/v1/users", json=body, headers=await self.token())
+        assert answer.status_code == 201, answer.text
+        return await self.token(name, password)
+
+    @property
+    def trail(self) -> list[tuple[str, str, str, str, int]]:
+        """Who, what, about whom, how it ended."""
+        ended = [entry for entry in self.book.entries if entry.outcome != "asked"]
+        return [(entry.user, entry.verb, entry.name, entry.outcome, entry.status) for entry in ended]
