@@ -93,7 +93,7 @@ async def test_with_postgresql_away_it_waits_and_no_turn_does(postgres: Postgres
     async with asking(records_url) as (closing, woken):
         began = time.monotonic()
         assert not closing.may_go(UID, None)
-        assert time.monotonic() - began < 0.05
+        assert time.monotonic() - began < 1.0
         await asyncio.sleep(0.5)
         assert woken == []
         postgres.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -23,10 +23,11 @@ class Memory:
         self.changes: list[Change] = []
         self.has: dict[str, int] = {}
         self.down, self.torn, self.asked = False, 0, 0
-        self.hold = asyncio.Event()
+        self.began, self.hold = asyncio.Event(), asyncio.Event()
         self.hold.set()
 
     async def write(self, changes: Sequence[Change]) -> None:
+        self.began.set()
         await self.hold.wait()
         if self.down:
             raise SinkUnavailable("down")
@@ -44,6 +45,13 @@ class Memory:
             raise SinkUnavailable("down")
         self.asked += 1
         return {"executions": dict(self.has)}
+
+
+async def until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not met():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 class World:
@@ -73,10 +81,7 @@ class World:
             await asyncio.gather(task, return_exceptions=True)
 
     async def settled(self) -> None:
-        deadline = time.monotonic() + 10
-        while self.outbox.pending or not self.sink.asked:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.01)
+        await until(lambda: not self.outbox.pending and self.sink.asked > 0)
 
 
 @pytest.fixture(autouse=True)
@@ -129,9 +134,7 @@ async def test_while_a_sink_is_away_the_outbox_holds_each_object_once() -> None:
             world.put(execution(f"e{version % 3}", version=version))
             await asyncio.sleep(0)
         assert world.outbox.pending == 3
-        await asyncio.sleep(0.1)
-        assert world.outbox.failures > 0
-        assert world.outbox.lag > 0.05
+        await until(lambda: world.outbox.failures > 0 and world.outbox.lag > 0.05)
         world.sink.down = False
         await world.settled()
     assert sorted(world.sink.has.values()) == [197, 198, 199]
@@ -177,7 +180,7 @@ async def test_a_database_that_was_set_back_gets_all_again() -> None:
         await world.settled()
         world.sink.down = True
         world.put(execution("a", version=2))
-        await asyncio.sleep(0.05)
+        await until(lambda: world.outbox.failures > 0)
         world.sink.has.clear()
         world.sink.down = False
         await world.settled()
@@ -190,7 +193,7 @@ async def test_what_changes_while_it_is_written_is_written_again() -> None:
     async with world.running():
         world.sink.hold.clear()
         world.put(execution("e", version=1))
-        await asyncio.sleep(0.05)
+        await world.sink.began.wait()
         world.put(execution("e", version=2))
         world.sink.hold.set()
         await world.settled()

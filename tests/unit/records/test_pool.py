@@ -41,7 +41,7 @@ async def test_a_process_starts_with_postgresql_down(postgres: Postgres, databas
         with pytest.raises(RecordsUnavailable, match="a moment ago"):
             async with records.connection():
                 pass
-        assert time.monotonic() - began < 0.05
+        assert time.monotonic() - began < 1.0
         postgres.start()
         assert await comes_back(records) < 4
         assert records.available
@@ -79,7 +79,7 @@ async def test_a_statement_that_takes_too_long_is_nobody_elses_trouble(database:
             async with records.connection() as connection:
                 await connection.execute("SELECT pg_sleep(5)")
         assert records.available
-        assert await comes_back(records) < 0.2
+        assert await comes_back(records) < 2.0
 
 
 async def test_a_frozen_server_is_given_up(database: str, postgres: Postgres) -> None:
