@@ -54,10 +54,10 @@ class Server(Protocol):
 
 
 class _Process:
-    """One server process, that ends with this one however this one ends."""
+    """One server process with its folder. It ends with this one however this one ends, and takes its folder along."""
 
-    def __init__(self, command: list[str], log: Path, *, user: str | None) -> None:
-        with log.open("ab") as output:
+    def __init__(self, command: list[str], folder: Path, *, user: str | None) -> None:
+        with (folder / "log").open("ab") as output:
             self.process = subprocess.Popen(
                 command,
                 stdout=output,
@@ -69,7 +69,7 @@ class _Process:
             )
         # Its standard input is closed when this process is no more, even by SIGKILL.
         kill = f"kill -{{}} {self.process.pid} 2>/dev/null"
-        script = f"read _; {kill.format('QUIT')}; sleep 1; {kill.format('KILL')}"
+        script = f"read _; {kill.format('QUIT')}; sleep 1; {kill.format('KILL')}; rm -rf '{folder}'"
         self._guard = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
 
     def end(self, number: signal.Signals) -> None:
@@ -130,7 +130,7 @@ class Postgres:
         }
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(self._binaries / "postgres"), "-D", str(self._data), *arguments]
-        self._process = _Process(command, self._log, user=self._user)
+        self._process = _Process(command, self._folder, user=self._user)
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.process.poll() is not None or time.monotonic() > deadline:
@@ -195,12 +195,11 @@ class Redis:
     def start(self) -> None:
         options = {"bind": HOST, "port": str(self.port), "dir": str(self._folder), "appendonly": "yes", "save": ""}
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        log = self._folder / "log"
-        self._process = _Process([str(self._binary), *arguments], log, user=None)
+        self._process = _Process([str(self._binary), *arguments], self._folder, user=None)
         deadline = time.monotonic() + START_SECONDS
         while self.command("PING") != "+PONG":
             if self._process.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Valkey did not start:\n{log.read_text()[-4000:]}")
+                raise RuntimeError(f"Valkey did not start:\n{(self._folder / 'log').read_text()[-4000:]}")
             time.sleep(0.02)
 
     def stop(self) -> None:
