@@ -38,8 +38,11 @@ class SignedIn(APIRoute):
         return self.attend
 
     async def attend(self, request: Request) -> Response:
-        """The answer, also to what is refused."""
-        return await _attend(self.collaborators, self, request)
+        """The answer, also to what is refused, or what the audit trail cannot keep: before a change, or after it."""
+        try:
+            return await _attend(self.collaborators, self, request)
+        except Unkept as unkept:
+            return answer_of(unkept, arrival_of(request.scope).id)
 
 
 def signed_in(c: Collaborators) -> type[SignedIn]:
@@ -63,8 +66,8 @@ async def _attend(c: Collaborators, route: SignedIn, request: Request) -> Respon
         response: Response = await route.endpoint(**await route.inputs.of(request))
     except NotUnderstood as error:
         return answer_of(error.problem, arrival_of(request.scope).id)  # and nothing done
-    except Unkept as unkept:
-        return answer_of(unkept, arrival_of(request.scope).id)  # nothing was done
+    except Unkept:
+        raise  # nothing was done
     except (Problem, ApiError, RecordsUnavailable) as error:
         problem = problem_from(error)
         if problem.status is HTTPStatus.TOO_MANY_REQUESTS:
