@@ -8,9 +8,10 @@ validates what was not sent.
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -44,11 +45,11 @@ class Inputs:
     """
 
     def __init__(self, dependant: Dependant, *, max_depth: int) -> None:
-        given = dependant
-        others = (given.dependencies, given.cookie_params, given.body_params[1:], given.response_param_name)
-        if any(others) or given.request_param_name is None:
-            raise TypeError(f"{dependant.path}: a route takes the request, parameters and at most one body")
-        self._request, self._max_depth = given.request_param_name, max_depth
+        given, request = dependant, dependant.request_param_name
+        fields = [*given.path_params, *given.query_params, *given.header_params, *given.body_params[:1]]
+        if given.call is None or request is None or {request, *(field.name for field in fields)} != _named(given.call):
+            raise TypeError(f"{given.path}: a route takes the request, parameters and at most one body, and no more")
+        self._request, self._max_depth = request, max_depth
         self._path, self._query = _fields(given.path_params), _fields(given.query_params)
         self._headers = [(alias.lower().encode(), *more) for alias, *more in _fields(given.header_params)]
         self._body = next(iter(_fields(given.body_params)), None)
@@ -109,6 +110,10 @@ def is_deeper(body: bytes, most: int) -> bool:
     for _ in range(most):
         brackets = brackets.replace(b"[]", b"")
     return bool(brackets)
+
+
+def _named(call: Callable[..., Any]) -> set[str]:
+    return set(inspect.signature(call).parameters)
 
 
 def _fields(of: Sequence[Any]) -> list[tuple[str, str, Any]]:
