@@ -22,7 +22,7 @@ from ossa.gateway.settings import Settings
 from ossa.kube.client import ApiClient
 from ossa.store.records.pool import Records
 from tests.unit.controllers.apiserver import ApiServer, failure
-from tests.unit.gateway.serving import SETTINGS, Book, People, served
+from tests.unit.gateway.serving import PATIENT, Book, People, served
 
 EXECUTIONS = "/apis/ossa.dev/v1alpha1/namespaces/{}/executions"
 CREATE = ("create", "executions", "lab")
@@ -154,7 +154,7 @@ async def lab(records_url: str, **settings: Any) -> AsyncIterator[Lab]:
             records=records,
             api=api,
             url=records_url,
-            settings=replace(SETTINGS, **settings),
+            settings=replace(PATIENT, **settings),
             acceptor=None,  # type: ignore[arg-type] # it needs the rest
             metrics=metrics,
             registry=registry,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from fastapi import APIRouter
@@ -28,6 +28,8 @@ SETTINGS = Settings(
     drain_delay=0.0,
     drain_timeout=5.0,
 )
+# Where a test is not about deadlines, a busy machine must not meet them.
+PATIENT = replace(SETTINGS, header_timeout=30.0, body_timeout=30.0, write_timeout=30.0)
 
 
 @dataclass

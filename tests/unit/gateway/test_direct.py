@@ -67,7 +67,7 @@ async def test_the_first_route_that_matches_answers(records_url: str) -> None:
 
 async def test_all_that_is_wrong_is_told_at_once(records_url: str) -> None:
     async with asking(records_url) as client:
-        answer = await client.get("/things/UPPER?limit=0", headers={"idempotency-key": "é"})
+        answer = await client.get("/things/UPPER?limit=0", headers={b"idempotency-key": "é".encode()})
         assert answer.status_code == 422
         assert [one["field"] for one in answer.json()["errors"]] == ["name", "limit", "Idempotency-Key"]
         answer = await client.post("/things/x", headers={"content-type": "application/json"})

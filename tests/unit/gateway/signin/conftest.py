@@ -17,7 +17,7 @@ from ossa.gateway.signin.issuer import Client as IssuerClient
 from ossa.gateway.signin.settings import SignInSettings
 from ossa.store.records.pool import Records
 from tests.unit.gateway.kubernetes import kubernetes
-from tests.unit.gateway.serving import SETTINGS, Book, served
+from tests.unit.gateway.serving import PATIENT, Book, served
 from tests.unit.gateway.signin.issuing import CLIENT_ID, CLIENT_SECRET, issuing
 from tests.unit.gateway.signin.replicas import NO_LIMITS, Replicas
 from tests.unit.gateway.signin.site import FIRST, MANAGES, Site
@@ -58,7 +58,7 @@ async def site(settings: SignInSettings, records_url: str, redis_url: str) -> As
     ):
         cluster.allowed = set(MANAGES)
         collaborators = Collaborators(
-            settings=SETTINGS,
+            settings=PATIENT,
             authenticator=made.authenticator,
             authorizer=made.authorizer,
             limiter=made.limiter,
