@@ -12,7 +12,7 @@ from tests.e2e.harness.diamond import GIVE, UNIQUE, diamond, each_ran_once
 from tests.e2e.harness.executioner import Executioner
 from tests.e2e.harness.recorder import PodRecorder, recorded
 
-FIRST_ATTEMPT = """case "$OSSA_TASK" in *'"attempt":1}'*) true;; *) false;; esac"""
+FIRST_ATTEMPT = """case "$OSSA_TASK" in *'"attempt":1,'*) true;; *) false;; esac"""
 
 
 # --- pods ---

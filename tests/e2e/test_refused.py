@@ -167,7 +167,7 @@ EXECUTIONS: dict[str, tuple[JSONObject, list[str]]] = {
         execution("refused", "flow", {"a": [{"b": {"$artifact": "x", "size": 1, "sha256": "0" * 64}}]}),
         ["spec.inputs.a[0].b", "an artifact may not come in from outside"],
     ),
-    "no workflow": (resource("Execution", "refused", {"inputs": {}}), ["spec", "workflow", "equired"]),
+    "no workflow": (resource("Execution", "refused", {"inputs": {}}), ["spec", "set exactly one of workflow"]),
     "unknown field": (
         resource("Execution", "refused", {"workflow": "flow", "input": {}}),
         ["unknown field", "spec", 'input"'],

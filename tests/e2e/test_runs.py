@@ -51,7 +51,9 @@ async def test_a_task_knows_who_it_is(namespace: Namespace) -> None:
         workflow("flow", [task("work", "worker")]),
     )
     ended = await namespace.completes()
-    assert ended.status.tasks["work"].output == {
+    told = dict(ended.status.tasks["work"].output or {})
+    assert told.pop("traceparent").split("-")[1] == ended.status.trace_id
+    assert told == {
         "namespace": namespace.name,
         "execution": "run",
         "uid": ended.metadata.uid,
