@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import asyncpg  # noqa: F401 - its C code wants to see the real class when it is imported
+
 SIZE = struct.calcsize("d")
 real_datetime = module.datetime
 
