@@ -50,21 +50,21 @@ def write_private(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def account_token(*options: str) -> str:
-    """A token of the reconciler's service account."""
-    return kubectl("-n", NAMESPACE, "create", "token", ACCOUNT, f"--duration={TOKEN_LIFE}", *options).strip()
+def account_token(*options: str, account: str = ACCOUNT) -> str:
+    """A token of a service account, where none is named of the reconciler's."""
+    return kubectl("-n", NAMESPACE, "create", "token", account, f"--duration={TOKEN_LIFE}", *options).strip()
 
 
-def kubeconfig() -> Path:
-    """A kubeconfig with a token of the reconciler's service account."""
+def kubeconfig(account: str = ACCOUNT) -> Path:
+    """A kubeconfig with a token of a service account, where none is named of the reconciler's."""
     current = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
-    path = DEV / "kubeconfig"
-    entry = {"cluster": current["clusters"][0]["name"], "user": ACCOUNT, "namespace": NAMESPACE}
+    path = DEV / ("kubeconfig" if account == ACCOUNT else f"kubeconfig-{account}")
+    entry = {"cluster": current["clusters"][0]["name"], "user": account, "namespace": NAMESPACE}
     config = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": current["clusters"],
-        "users": [{"name": ACCOUNT, "user": {"token": account_token()}}],
+        "users": [{"name": account, "user": {"token": account_token(account=account)}}],
         "contexts": [{"name": "dev", "context": entry}],
         "current-context": "dev",
     }

@@ -89,8 +89,11 @@ class Acceptor:
             HTTPStatus.SERVICE_UNAVAILABLE, "the request changed meanwhile; send it again", headers=RETRY_AFTER
         )
 
-    async def _before(self, request: Request, *, grace: float) -> Row | None:
-        """The row that has the key, opened again where nothing came of it; None where it changes just now."""
+    async def _before(self, request: Request, *, grace: float | None) -> Row | None:
+        """The row that has the key, opened again where nothing came of it; None where it changes just now.
+
+        grace: seconds in which no carrier takes it then; None where it may not be opened again.
+        """
         if request.key is None:
             return None
         async with self._c.records.connection() as connection:
@@ -101,7 +104,7 @@ class Acceptor:
                 raise other_body(request.key)
             if row.state in ("open", "done"):
                 return row
-            return row if await requests.reopen(connection, row.id, grace=grace) else None
+            return row if grace is not None and await requests.reopen(connection, row.id, grace=grace) else None
 
     async def _carry(self, call: Call, request: Request) -> Accepted:
         outcome = await carry_out(self._c.api, request)
@@ -131,14 +134,14 @@ class Acceptor:
         for _ in range(_ROUNDS):
             async with self._c.records.connection() as connection:
                 written = await requests.insert_within(connection, request, bound=self._c.settings.max_open_requests)
-            if written is None:
-                raise _too_many()
             if written:
                 return accepted(request, "Accepted", None)
-            row = await self._before(request, grace=0.0)
+            row = await self._before(request, grace=None if written is None else 0.0)
             if row is not None:
                 done = row.state == "done"
                 return accepted(row, "Created" if done else "Accepted", row.execution_uid if done else None)
+            if written is None:
+                break  # the bound is reached, and this is no request that was accepted before
         raise _too_many()
 
     async def _insert_all(self, items: Sequence[Request]) -> Sequence[bool]:

@@ -11,12 +11,14 @@ import json
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from uuid import uuid4
 
 import aiohttp
 
+from hack.dev import account_token, kubeconfig
 from ossa.api.gateway import NAMESPACE_AGENTS
 from ossa.gateway.orchestrate.wanted import execution_of
 from ossa.kube import paths
@@ -24,6 +26,9 @@ from ossa.kube.client import ApiClient, ApiError, NotFound
 from ossa.kube.config import load_config
 from ossa.store.records.requests import Request
 from tests.bench.gateway.running import Gateway, bare_route, gateway
+
+# Whose rights the gateway has, and who may name an author.
+ACCOUNT = "ossa-gateway"
 
 ORCHESTRATE = "/api/v1/orchestrate"
 CLIENTS, ROUND_SECONDS, ROUNDS = 16, 4.0, 3
@@ -177,7 +182,14 @@ async def rounds(of: Send, ceiling: Send, *, first: int) -> tuple[float, float]:
 
 async def run() -> dict[str, dict[str, float]]:
     """The figures by scenario."""
-    async with ApiClient(load_config()) as api, namespace(api) as where, gateway(**UNLIMITED) as held:
+    own = await asyncio.to_thread(kubeconfig, ACCOUNT)
+    token = await asyncio.to_thread(partial(account_token, account=ACCOUNT))
+    account = replace(load_config(), token=lambda: token, cert_file=None, key_file=None)
+    async with AsyncExitStack() as stack:
+        admin = await stack.enter_async_context(ApiClient(load_config()))
+        api = await stack.enter_async_context(ApiClient(account))
+        where = await stack.enter_async_context(namespace(admin))
+        held = await stack.enter_async_context(gateway(KUBECONFIG=str(own), **UNLIMITED))
         authorization = {"Authorization": f"Bearer {held.token}"}
         async with aiohttp.ClientSession(headers=authorization) as session, bare_route() as bare:
             creating, creates = direct(api, where), orchestrated(session, held, where)

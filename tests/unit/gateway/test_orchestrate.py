@@ -189,6 +189,8 @@ async def test_with_the_api_server_away(records_url: str) -> None:
     async with lab(records_url, max_open_requests=2) as gateway:
         gateway.people.add("bob", CREATE)
         await gateway.post(PATH, BODY)
+        while [row["state"] for row in await gateway.rows()] != ["done"]:  # noqa: ASYNC110 - closed after the answer
+            await asyncio.sleep(0.01)
         gateway.cluster.stopped = gateway.people.cluster_away = True
         unseen = await gateway.post(PATH, BODY, who="bob")
         assert (unseen.status_code, len(await gateway.rows())) == (503, 1)
@@ -201,6 +203,9 @@ async def test_with_the_api_server_away(records_url: str) -> None:
         assert first.json()["state"] == again.json()["state"] == "Accepted"
         third = await gateway.post(PATH, BODY)
         assert (third.status_code, "Retry-After" in third.headers) == (503, True)
+        # What was accepted before is told of also where no more is accepted.
+        repeated = await gateway.post(PATH, BODY, Idempotency_Key="k")
+        assert (repeated.status_code, repeated.json()["id"]) == (202, first.json()["id"])
         assert len(await gateway.rows()) == 3
         await gateway.carried_out()  # in vain
         assert [row["state"] for row in await gateway.rows()] == ["done", "open", "open"]
