@@ -41,8 +41,11 @@ HOST = "127.0.0.1"
 Figures = dict[str, float]
 
 
+PING, PONG, MASKED = 0x89, 0x8A, 0x80  # of a frame's first two bytes
+
+
 class Idle(asyncio.Protocol):
-    """A client that reads and says nothing, in as little memory as can be."""
+    """A client that reads and answers pings, which each library does by itself, in as little memory as can be."""
 
     def __init__(self, port: int, query: str) -> None:
         self._head = (
@@ -59,6 +62,9 @@ class Idle(asyncio.Protocol):
         self.transport.write(self._head)
 
     def data_received(self, data: bytes) -> None:
+        if data[0] == PING and self.transport is not None:
+            payload = data[2 : 2 + data[1]]
+            self.transport.write(bytes((PONG, MASKED | len(payload))) + bytes(4) + payload)  # the mask is zeros
         if self.greeted.done():
             self.told += data.count(b'"type":"event"')
         elif b'"hello"' in data:
