@@ -32,7 +32,7 @@ ACCOUNT = "ossa-gateway"
 
 ORCHESTRATE = "/api/v1/orchestrate"
 CLIENTS, ROUND_SECONDS, ROUNDS = 16, 4.0, 3
-HALF_SECONDS = 15.0
+HALF_SECONDS, SETTLE_SECONDS = 15.0, 10.0
 # The limits of a user and an address are for people; one client stands for many here.
 UNLIMITED = {f"OSSA_GATEWAY_{name}_{kind}": "1000000" for name in ("USER", "ADDRESS") for kind in ("RATE", "BURST")}
 Send = Callable[[int], Awaitable[None]]
@@ -196,6 +196,9 @@ async def run() -> dict[str, dict[str, float]]:
             for warm in (creating, creates):
                 await flat_out(warm, seconds=1.0, first=900_000_000)
             rate, ceiling = await rounds(creates, creating, first=0)
+            # The reconciler and the monitor are done with what came before.
+            await _emptied(admin, where)
+            await asyncio.sleep(SETTLE_SECONDS)
             half = await paced(creates, rate=rate / 2, seconds=HALF_SECONDS, first=800_000_000)
             reads = getting(session, held.url + NAMESPACE_AGENTS.format(namespace=where))
             read, bare_rate = await rounds(reads, getting(session, bare), first=0)
