@@ -56,6 +56,11 @@ def parse_traceparent(text: str | None) -> TraceParent | None:
     return TraceParent(found[2], found[3], bool(int(found[4], 16) & 1))
 
 
+def trace_id_in(traceparent: str) -> str:
+    """The trace id of a traceparent that the platform itself has made or taken in: 32 hex digits."""
+    return traceparent.split("-")[1]
+
+
 def trace_of(annotations: Mapping[str, str], uid: str, known: str | None = None) -> ExecutionTrace:
     """The trace of the Execution with this UID: that of its annotation, or one that is derived from the UID.
 

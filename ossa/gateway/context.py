@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from starlette.requests import Request
 
+from ossa.api.trace import trace_id_in
 from ossa.audit.entry import Entry
 from ossa.gateway.identity import Access, Authenticator, Authorizer, Identity, RateLimiter
 from ossa.gateway.metrics import Metrics
@@ -88,7 +89,7 @@ class Call:
     @property
     def trace_id(self) -> str:
         """32 hex digits."""
-        return self.traceparent.split("-")[1]
+        return trace_id_in(self.traceparent)
 
     async def require(self, authorizer: Authorizer, access: Access) -> None:
         """Raises Problem: 403 where the caller may not, 503 where that cannot be known."""

@@ -26,16 +26,23 @@ from ossa.store.records.migrate import migrate
 from tests.unit.servers import Postgres, Redis
 
 TEMPLATE = "ossa_template"
+S = TypeVar("S", Postgres, Redis)
 
 
-@pytest.fixture(scope="session")
-def postgres_of_session() -> Iterator[Postgres]:
-    server = Postgres()
+@contextmanager
+def started(server: S) -> Iterator[S]:
+    """Runs until the block ends, and leaves nothing."""
     try:
         server.start()
         yield server
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_of_session() -> Iterator[Postgres]:
+    with started(Postgres()) as server:
+        yield server
 
 
 @pytest.fixture
@@ -104,12 +111,8 @@ def records_url(postgres: Postgres, template_of_session: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def redis_of_session() -> Iterator[Redis]:
-    server = Redis()
-    try:
-        server.start()
+    with started(Redis()) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

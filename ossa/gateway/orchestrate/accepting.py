@@ -12,6 +12,7 @@ import orjson
 
 from ossa.api.base import JSONObject
 from ossa.api.gateway import Accepted, RequestState
+from ossa.api.trace import trace_id_in
 from ossa.gateway.batching import Batcher
 from ossa.gateway.context import Call, Collaborators
 from ossa.gateway.identity import Access
@@ -164,7 +165,7 @@ def accepted(request: Request, state: RequestState, uid: str | None) -> Accepted
         execution=request.name,
         uid=uid,
         state=state,
-        trace_id=request.traceparent.split("-")[1],
+        trace_id=trace_id_in(request.traceparent),
     )
 
 

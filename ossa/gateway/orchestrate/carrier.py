@@ -12,6 +12,7 @@ from uuid import UUID
 
 import orjson
 
+from ossa.api.trace import trace_id_in
 from ossa.audit.entry import Entry
 from ossa.gateway.context import Collaborators
 from ossa.gateway.identity import Access
@@ -65,7 +66,7 @@ class Carrier:
         return len(rows) == BATCH and not all(isinstance(outcome, Postponed) for outcome in outcomes)
 
     async def _carry(self, row: Row) -> Outcome:
-        log_about({"namespace": row.namespace, "traceId": row.traceparent.split("-")[1]})  # each in a task of its own
+        log_about({"namespace": row.namespace, "traceId": trace_id_in(row.traceparent)})  # each in a task of its own
         try:
             return await self._carried(row)
         except Unkept as problem:
@@ -113,7 +114,7 @@ class Carrier:
                 outcome="allowed" if status < HTTPStatus.BAD_REQUEST else "denied",
                 status=int(status),
                 reason=reason[:1024],
-                trace_id=row.traceparent.split("-")[1],
+                trace_id=trace_id_in(row.traceparent),
             )
         )
 
