@@ -202,7 +202,8 @@ def _dns_objects() -> list[dict[str, Any]]:
 
 def _storage_objects() -> list[dict[str, Any]]:
     default = {"storageclass.kubernetes.io/is-default-class": "true"}
-    # Immediate, as kind's class would not be: a claim binds without a pod, and there is one node anyway.
+    # As kind's class: the scheduler binds. With Immediate a claim is bound while the scheduler looks at its pod, and the pod
+    # whose try came too early was seen to wait for the next for minutes.
     found = [
         _item(
             "storage.k8s.io/v1",
@@ -211,7 +212,7 @@ def _storage_objects() -> list[dict[str, Any]]:
             metadata={"annotations": default},
             provisioner="kubernetes.io/no-provisioner",
             reclaimPolicy="Retain",
-            volumeBindingMode="Immediate",
+            volumeBindingMode="WaitForFirstConsumer",
         )
     ]
     for number in range(VOLUME_COUNT):

@@ -21,6 +21,9 @@ def apiserver() -> Flags:
         "allow-privileged": "true",
         "authorization-mode": "Node,RBAC",
         "enable-admission-plugins": "NodeRestriction",
+        # On by default from Kubernetes 1.36 on. With it the API server records authors itself.
+        "feature-gates": "MutatingAdmissionPolicy=true",
+        "runtime-config": "admissionregistration.k8s.io/v1beta1=true",
         "client-ca-file": pki / "ca.crt",
         "tls-cert-file": pki / "apiserver.crt",
         "tls-private-key-file": pki / "apiserver.key",

@@ -9,7 +9,7 @@ import pytest
 
 from ossa.kube import paths
 from ossa.kube.client import NotFound
-from tests.e2e.harness import Cluster, Namespace, execution, task, workflow
+from tests.e2e.harness import Cluster, Namespace, execution, task, wait_for, webhooks, workflow
 from tests.e2e.harness.objects import JSONObject
 from tests.e2e.harness.people import OPERATOR, Person
 
@@ -142,3 +142,40 @@ async def test_without_the_webhook_a_changed_spec_does_not_keep_the_old_author(u
     assert RECORDED in (await alice.patch("workflow", name, annotated(created_by=None))).refused()
     (await alice.patch("workflow", name, spec("y"))).ok()
     assert await names(namespace, name) == ("alice", "alice")
+
+
+@pytest.fixture
+async def by_webhook(namespace: Namespace, unseen: tuple[Namespace, str]) -> AsyncIterator[JSONObject]:
+    """A workflow for whose like the webhook records authors, as it does where the API server itself does not."""
+    kind = "MutatingWebhookConfiguration"
+    entry = await webhooks.entry(namespace, kind, "authors-workflows.ossa.dev")
+    item = flow(unseen[1])
+    item["metadata"]["labels"] = {webhooks.MARK: namespace.name}
+    async with webhooks.installed(namespace, webhooks.configuration(namespace, kind, entry)):
+
+        async def asked() -> bool:
+            answer = await Person("alice", unseen[0]).kubectl(
+                "create", "--dry-run=server", "-o", "json", "-f", "-", objects=[item]
+            )
+            return CREATED in answer.ok()
+
+        await wait_for(asked, "the API server to ask the webhook")
+        yield item
+
+
+async def test_the_webhook_records_what_the_api_server_would(
+    unseen: tuple[Namespace, str], by_webhook: JSONObject
+) -> None:
+    namespace, name = unseen
+    alice, bob, delegate = (Person(user, namespace) for user in ("alice", "bob", OPERATOR))
+    forged = by_webhook["metadata"] | {"annotations": {CREATED: "bob"}}
+    assert RECORDED in (await alice.create(by_webhook | {"metadata": forged})).refused()
+    (await alice.create(by_webhook)).ok()
+    assert await names(namespace, name) == ("alice", "alice")
+    (await bob.patch("workflow", name, spec("x"))).ok()
+    assert await names(namespace, name) == ("alice", "bob")
+    same = by_webhook["spec"] | spec("x")["spec"]
+    (await alice.kubectl("replace", "-f", "-", objects=[by_webhook | {"spec": same}])).ok()
+    assert await names(namespace, name) == ("alice", "bob")
+    (await delegate.patch("workflow", name, spec("y") | annotated(author="carol"))).ok()
+    assert await names(namespace, name) == ("alice", "carol")

@@ -11,7 +11,7 @@ import pytest
 
 from ossa.kube import paths
 from ossa.kube.client import ApiError
-from tests.e2e.harness import Cluster, Namespace, Output, kubectl, wait_for
+from tests.e2e.harness import Cluster, Namespace, Output, kubectl, wait_for, webhooks
 from tests.e2e.harness.namespace import APPLY_PATCH
 from tests.e2e.harness.objects import JSONObject
 from tests.e2e.harness.policies import NOT_BAD, OWNED, Policies, an_agent, bad, dry, is_refused
@@ -28,24 +28,11 @@ ENTRIES = {
 }
 
 
-def webhooks(kind: str) -> str:
-    return f"/apis/admissionregistration.k8s.io/v1/{kind.lower()}s"
-
-
 async def broken_entry(namespace: Namespace, name: str, client: JSONObject) -> JSONObject:
-    """A copy of an entry of the installation, for marked objects in the one namespace that it does not look at."""
-    kind = ENTRIES[name]
-    held = await namespace.cluster.api.get(f"{webhooks(kind)}/ossa-admission")
-    (entry,) = (hook for hook in held["webhooks"] if hook["name"] == name)
-    made = {
-        **entry,
-        "clientConfig": client or {**entry["clientConfig"], "caBundle": OTHER_CA},
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
-        "objectSelector": {"matchLabels": {"e2e": namespace.name}},
-        "timeoutSeconds": 2,
-    }
-    version = "admissionregistration.k8s.io/v1"
-    return {"apiVersion": version, "kind": kind, "metadata": {"name": namespace.name}, "webhooks": [made]}
+    """A copy of an entry that nobody answers."""
+    entry = await webhooks.entry(namespace, ENTRIES[name], name)
+    broken = client or {**entry["clientConfig"], "caBundle": OTHER_CA}
+    return {**entry, "clientConfig": broken, "timeoutSeconds": 2}
 
 
 @pytest.mark.parametrize("client", [NOBODY, BLACK_HOLE, {}], ids=["down", "slow", "old-certificate"])
@@ -53,10 +40,9 @@ async def broken_entry(namespace: Namespace, name: str, client: JSONObject) -> J
 async def test_a_webhook_that_does_not_answer(namespace: Namespace, name: str, client: JSONObject) -> None:
     """Each entry as it is installed, but that nobody answers: Fail refuses, Ignore lets pass, within its time."""
     item = an_agent("probe")
-    item["metadata"]["labels"] = {"e2e": namespace.name}
-    elsewhere = Namespace("kube-system", namespace.cluster)
+    item["metadata"]["labels"] = {webhooks.MARK: namespace.name}
+    elsewhere = Namespace(webhooks.UNSEEN, namespace.cluster)
     entry = await broken_entry(namespace, name, client)
-    (hook,) = entry["webhooks"]
 
     async def refused() -> Output | None:
         answer = await dry(elsewhere, item)
@@ -67,21 +53,17 @@ async def test_a_webhook_that_does_not_answer(namespace: Namespace, name: str, c
         return answer if answer.code == 0 else None
 
     # With Fail first, so that it is known that the API server asks in vain, and then as it is installed.
-    first = {**entry, "webhooks": [{**hook, "failurePolicy": "Fail"}]}
-    path = webhooks(ENTRIES[name])
-    made = await namespace.cluster.api.post(path, first)
-    try:
+    kind, ignores = ENTRIES[name], entry["failurePolicy"] == "Ignore"
+    first = webhooks.configuration(namespace, kind, {**entry, "failurePolicy": "Fail"})
+    async with webhooks.installed(namespace, first) as made:
         await wait_for(refused, "the API server to ask in vain", timeout=30)
-        await namespace.cluster.api.put(f"{path}/{namespace.name}", {**entry, "metadata": made["metadata"]})
-        await wait_for(
-            taken if hook["failurePolicy"] == "Ignore" else refused, "what its failurePolicy says", timeout=30
-        )
+        then = webhooks.configuration(namespace, kind, entry) | {"metadata": made["metadata"]}
+        await namespace.cluster.api.put(webhooks.path(kind, namespace.name), then)
+        await wait_for(taken if ignores else refused, "what its failurePolicy says", timeout=30)
         (await dry(elsewhere, an_agent("probe"))).ok()  # what the entry is not about
         began = time.monotonic()
         await dry(elsewhere, item)
         assert time.monotonic() - began < 10
-    finally:
-        await namespace.cluster.api.delete(f"{path}/{namespace.name}")
 
 
 async def scale(replicas: int) -> None:

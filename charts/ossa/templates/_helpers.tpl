@@ -187,6 +187,23 @@ the controller manager itself where it uses none. */}}
   timeoutSeconds: {{ $root.Values.admission.timeoutSeconds }}
 {{- end }}
 
+{{/* The API of the policy that records authors; empty where the webhook does it. Auto takes the stable API alone: an API
+server may serve an older one and not act on it. */}}
+{{- define "ossa.authorsApi" -}}
+{{- $group := "admissionregistration.k8s.io" -}}
+{{- $wanted := .Values.admission.recordAuthors -}}
+{{- $stable := .Capabilities.APIVersions.Has (printf "%s/v1/MutatingAdmissionPolicy" $group) -}}
+{{- if eq $wanted "Webhook" -}}
+{{- else if $stable -}}
+{{ $group }}/v1
+{{- else if eq $wanted "Policy" -}}
+{{- if not (.Capabilities.APIVersions.Has (printf "%s/v1beta1/MutatingAdmissionPolicy" $group)) -}}
+{{- fail "admission.recordAuthors is Policy, and the API server has no MutatingAdmissionPolicies (stable since Kubernetes 1.36): make it Auto" -}}
+{{- end -}}
+{{ $group }}/v1beta1
+{{- end -}}
+{{- end }}
+
 {{/* Namespaces whose ConfigMaps may be params of policies, as JSON. */}}
 {{- define "ossa.paramsNamespaces" -}}
 {{- concat (list .Release.Namespace) .Values.governance.paramsNamespaces | uniq | toJson -}}

@@ -36,9 +36,12 @@ def helm(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProc
 
 
 @cache
-def render(*settings: str, chart: Path = OSSA) -> dict[tuple[str, str], dict[str, Any]]:
-    """The objects by kind and name. `settings` are KEY=VALUE, the value in JSON, or files of values in the chart."""
-    options: list[str | Path] = []
+def render(*settings: str, chart: Path = OSSA, apis: tuple[str, ...] = ()) -> dict[tuple[str, str], dict[str, Any]]:
+    """The objects by kind and name. `settings` are KEY=VALUE, the value in JSON, or files of values in the chart.
+
+    apis: what the API server has besides what every one has, as GROUP/VERSION/KIND.
+    """
+    options: list[str | Path] = [f"--api-versions={api}" for api in apis]
     for setting in settings:
         options += ["-f", chart / setting] if setting.endswith(".yaml") else ["--set-json", setting]
     text = helm("template", "ossa", chart, "--namespace", "ossa-system", *options).stdout

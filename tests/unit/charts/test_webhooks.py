@@ -6,6 +6,8 @@ import base64
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from controllers.admission import authors
 from controllers.admission.handlers import PATHS, REVIEWS
 from ossa.api import crds
@@ -52,13 +54,58 @@ def test_authors_are_recorded_at_the_handlers_paths_and_hold_nobody_up() -> None
         assert webhook["sideEffects"] == "None"
 
 
-def test_groups_that_break_glass_are_the_same_for_the_webhook_and_the_policy() -> None:
+RECORDS = "MutatingAdmissionPolicy"
+STABLE, BETA = (f"admissionregistration.k8s.io/{version}/{RECORDS}" for version in ("v1", "v1beta1"))
+BY_POLICY = 'admission.recordAuthors="Policy"'
+
+
+@pytest.mark.parametrize(
+    ("settings", "apis", "expected"),
+    [
+        ((), (), None),
+        ((), (BETA,), None),  # which the API server may have without acting on it
+        ((), (BETA, STABLE), STABLE),
+        ((BY_POLICY,), (BETA,), BETA),
+        ((BY_POLICY,), (BETA, STABLE), STABLE),
+        (('admission.recordAuthors="Webhook"',), (BETA, STABLE), None),
+    ],
+)
+def test_authors_are_recorded_by_one(settings: tuple[str, ...], apis: tuple[str, ...], expected: str | None) -> None:
+    found = render(*settings, apis=apis)
+    assert (("MutatingWebhookConfiguration", "ossa-admission") in found) == (expected is None)
+    kinds = [kind for kind in (RECORDS, f"{RECORDS}Binding") if (kind, "ossa-authors") in found]
+    assert kinds == ([] if expected is None else [RECORDS, f"{RECORDS}Binding"])
+    for kind in kinds:
+        assert f"{found[kind, 'ossa-authors']['apiVersion']}/{RECORDS}" == expected
+
+
+def test_a_policy_that_the_api_server_does_not_know_is_not_installed() -> None:
+    answer = helm("template", "ossa", OSSA, "--set-json", BY_POLICY, check=False)
+    assert answer.returncode != 0
+    assert "admission.recordAuthors is Policy, and the API server has no MutatingAdmissionPolicies" in answer.stderr
+
+
+def test_the_policy_that_records_authors_looks_where_the_webhook_does() -> None:
+    found = render(apis=(STABLE,))
+    spec, binding = found[RECORDS, "ossa-authors"]["spec"], found[f"{RECORDS}Binding", "ossa-authors"]["spec"]
+    assert (spec["failurePolicy"], spec["reinvocationPolicy"]) == ("Fail", "IfNeeded")
+    (rule,) = spec["matchConstraints"]["resourceRules"]
+    assert set(rule["resources"]) == set(authors.KINDS)
+    assert rule["operations"] == ["CREATE", "UPDATE"]
+    webhooks = found["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"]
+    assert {str(webhook["namespaceSelector"]) for webhook in webhooks} == {
+        str(binding["matchResources"]["namespaceSelector"])
+    }
+
+
+def test_groups_that_break_glass_are_the_same_for_the_webhook_and_the_policies() -> None:
     settings = ('governance.breakGlassGroups=["emergency"]',)
     assert set(names(environment("admission", *settings), "OSSA_BREAK_GLASS_GROUPS")) == {"emergency"}
     assert set(names(environment("admission"), "OSSA_BREAK_GLASS_GROUPS")) == frozenset()
-    policy = str(render(*settings)["ValidatingAdmissionPolicy", "ossa-authors"])
-    assert 'group in ["emergency"]' in policy
-    assert ANNOTATION_BREAK_GLASS in policy
+    for kind in ("ValidatingAdmissionPolicy", RECORDS):
+        policy = str(render(*settings, apis=(STABLE,))[kind, "ossa-authors"])
+        assert 'group in ["emergency"]' in policy
+        assert ANNOTATION_BREAK_GLASS in policy
 
 
 def test_delegates_are_the_same_for_the_webhook_and_the_policies() -> None:
@@ -68,8 +115,10 @@ def test_delegates_are_the_same_for_the_webhook_and_the_policies() -> None:
     argo = "system:serviceaccount:argocd:argocd-application-controller"
     assert set(names(found, "OSSA_DELEGATES")) == {OPERATOR, "me", argo}
     assert set(names(found, "OSSA_OPERATORS")) == {OPERATOR, "me"}
+    policies = render(*settings, apis=(STABLE,))
+    assert told in str(policies[RECORDS, "ossa-authors"])
     for name in ("ossa-authors", "ossa-approvals", "ossa-exceptions"):
-        assert told in str(render(*settings)["ValidatingAdmissionPolicy", name])
+        assert told in str(policies["ValidatingAdmissionPolicy", name])
 
 
 def test_the_certificate_is_trusted_for_the_services_name(tmp_path: Path) -> None:
