@@ -63,7 +63,7 @@ class Judge:
         if (inline := inline_of(request)) is not None:
             verdicts.append(await self._verdict(inline))
         verdict = worst_of(verdicts)
-        self.metrics.judged(verdict)
+        self.metrics.verdicts.count(verdict)
         return self._answer(request, verdict)
 
     async def _verdict(self, request: Request) -> Verdict:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from controllers.policycache import PolicyCache
 from ossa.governance.verdict import Verdict
@@ -12,13 +15,40 @@ from ossa.governance.verdict import Verdict
 _REVIEW = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
 
+class Verdicts(Collector):
+    """How often each policy said what, in a dict: counters with locks take as long as judging by as many policies."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str, str], int] = {}
+
+    def count(self, verdict: Verdict) -> None:
+        """Policies were asked."""
+        counts = self._counts
+        for held in verdict.judged:
+            key = (held.policy, held.action, held.outcome)
+            counts[key] = counts.get(key, 0) + 1
+
+    def forget(self, policies: set[str]) -> None:
+        """The series of policies end."""
+        self._counts = {key: count for key, count in self._counts.items() if key[0] not in policies}
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the server of /metrics, in a thread of its own."""
+        family = CounterMetricFamily(
+            "ossa_policy_verdicts",
+            "What policies said of what they were about.",
+            labels=("policy", "action", "outcome", "at"),
+        )
+        for key, count in self._counts.copy().items():
+            family.add_metric((*key, "admission"), count)
+        yield family
+
+
 class AdmissionMetrics:
     """One registry a process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        # Of each policy, action and outcome: to look one up by its labels takes as long as to judge by it.
-        self._series: dict[tuple[str, str, str], Counter] = {}
         self._requests = Counter(
             "ossa_admission_requests",
             "Reviews that were answered.",
@@ -32,26 +62,13 @@ class AdmissionMetrics:
             buckets=_REVIEW,
             registry=self.registry,
         )
-        self._verdicts = Counter(
-            "ossa_policy_verdicts",
-            "What policies said of what they were about.",
-            ("policy", "action", "outcome", "at"),
-            registry=self.registry,
-        )
+        self.verdicts = Verdicts()
+        self.registry.register(self.verdicts)
 
     def reviewed(self, kind: str, operation: str, *, allowed: bool, seconds: float) -> None:
         """A review was answered; `kind` is one of ours."""
         self._requests.labels(kind, operation, str(allowed).lower()).inc()
         self._seconds.labels(kind).observe(seconds)
-
-    def judged(self, verdict: Verdict) -> None:
-        """Policies were asked at admission."""
-        for held in verdict.judged:
-            key = (held.policy, held.action, held.outcome)
-            series = self._series.get(key)
-            if series is None:
-                series = self._series[key] = self._verdicts.labels(*key, "admission")
-            series.inc()
 
     def follow(self, policies: PolicyCache) -> None:
         """The series of a policy that is gone end: they would stay for ever."""
@@ -59,9 +76,8 @@ class AdmissionMetrics:
 
         def changed() -> None:
             now = policies.names()
-            for gone in held - now:
-                self._verdicts.remove_by_labels({"policy": gone})
-                self._series = {key: series for key, series in self._series.items() if key[0] != gone}
+            if gone := held - now:
+                self.verdicts.forget(gone)
             held.clear()
             held.update(now)
 

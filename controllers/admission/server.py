@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import socket
 import ssl
@@ -98,7 +97,7 @@ class WebhookServer:
             except NoVerdict as why:
                 await self._send(send, HTTPStatus.INTERNAL_SERVER_ERROR, str(why).encode())
             else:
-                await self._send(send, HTTPStatus.OK, json.dumps(answer).encode(), kind=b"application/json")
+                await self._send(send, HTTPStatus.OK, orjson.dumps(answer), kind=b"application/json")
 
         config = uvicorn.Config(
             app,

@@ -11,9 +11,10 @@ from ossa.api.policy import JudgedKind
 from ossa.api.policyexception import AgentPolicyException
 from ossa.engine.programs import EvalError, Program
 from ossa.engine.values import NotJSONError, plain, shorten
+from ossa.governance.candidates import Candidates
 from ossa.governance.exceptions import excepts
 from ossa.governance.policies import CompiledPolicy, CompiledRule, variables_read
-from ossa.governance.question import Plain, Question, applies
+from ossa.governance.question import Plain, Question
 from ossa.governance.together import surely_met
 from ossa.governance.verdict import MESSAGE_MOST, Judgement, Outcome, Verdict, Violation
 
@@ -32,7 +33,8 @@ class PolicySet:
     policies: tuple[CompiledPolicy, ...] = ()
     params: Params = field(default_factory=dict)
     exceptions: tuple[AgentPolicyException, ...] = ()
-    _by_kind: Mapping[JudgedKind, tuple[CompiledPolicy, ...]] = field(init=False, repr=False, compare=False)
+    _by_kind: Mapping[JudgedKind, Candidates] = field(init=False, repr=False, compare=False)
+    _passes: Mapping[str, Judgement] = field(init=False, repr=False, compare=False)
     _by_name: Mapping[str, CompiledPolicy] = field(init=False, repr=False, compare=False)
     _by_namespace: Mapping[str, tuple[AgentPolicyException, ...]] = field(init=False, repr=False, compare=False)
 
@@ -44,13 +46,14 @@ class PolicySet:
         object.__setattr__(self, "_by_namespace", by_namespace)
         ordered = sorted(self.policies, key=lambda policy: policy.name)
         kinds: tuple[JudgedKind, ...] = ("Agent", "Workflow", "Execution", "Task")
-        by_kind = {kind: tuple(p for p in ordered if kind in p.spec.match.kinds) for kind in kinds}
+        by_kind = {kind: Candidates.of(p for p in ordered if kind in p.spec.match.kinds) for kind in kinds}
         object.__setattr__(self, "_by_kind", by_kind)
+        object.__setattr__(self, "_passes", {policy.name: _judgement(policy) for policy in ordered})
         object.__setattr__(self, "_by_name", {policy.name: policy for policy in ordered})
 
     def of(self, kind: JudgedKind) -> tuple[CompiledPolicy, ...]:
         """Those that may be about a kind, in the order of their names."""
-        return self._by_kind[kind]
+        return self._by_kind[kind].policies
 
     def named(self, name: str) -> CompiledPolicy | None:
         """The policy of a name; None where there is none."""
@@ -66,8 +69,8 @@ class PolicySet:
         A condition without a value leaves its policy out.
         """
         bindings = {key: _json(value) for key, value in question.bindings.items()}
-        for policy in self._by_kind[question.kind]:
-            if policy.problems or not applies(policy.spec, question):
+        for policy in self._by_kind[question.kind].about(question):
+            if policy.problems:
                 continue
             try:
                 scope = _Scope(policy, {**bindings, "now": now}, self._params_of(policy))
@@ -82,15 +85,15 @@ class PolicySet:
         wanted = None if only is None else frozenset(only)
         held = [
             policy
-            for policy in self._by_kind[question.kind]
-            if (wanted is None or policy.name in wanted) and policy.judges and applies(policy.spec, question)
+            for policy in self._by_kind[question.kind].about(question)
+            if (wanted is None or policy.name in wanted) and policy.judges
         ]
         if not held:
             return Verdict()
         bindings = {**{key: _json(value) for key, value in question.bindings.items()}, "now": now}
         met = surely_met(held, bindings)
         judged = (
-            _judgement(policy) if policy.name in met else self._judge(policy, question, bindings, now)
+            self._passes[policy.name] if policy.name in met else self._judge(policy, question, bindings, now)
             for policy in held
         )
         return Verdict(tuple(judgement for judgement in judged if judgement is not None))

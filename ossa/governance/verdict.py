@@ -45,9 +45,11 @@ class Judgement:
     @property
     def outcome(self) -> Outcome:
         """The worst of its rules."""
+        if not self.violations:
+            return "pass"
         if self.exception is not None:
             return "excepted"
-        return max((held.outcome for held in self.violations), key=_ORDER.index, default="pass")
+        return max((held.outcome for held in self.violations), key=_ORDER.index)
 
     @property
     def message(self) -> str:
@@ -77,7 +79,8 @@ class Verdict:
         return tuple(
             held
             for held in self.judged
-            if not held.refuses
+            if held.violations
+            and not held.refuses
             and held.outcome in ("fail", "error", "deferred")
             and (held.action == "Warn" or (held.action == "Enforce" and held.outcome != "fail"))
         )
