@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,32 +13,52 @@ from ossa.governance.question import Question, applies
 
 
 @dataclass(frozen=True, slots=True)
+class _Selection:
+    """A way to select: a spec that has it, and the places of the policies that do."""
+
+    spec: AgentPolicySpec
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Candidates:
     """Policies that may be about a kind. Those that select alike, as those of a pack do, are looked at once.
 
-    selections: a spec of each way to select; which: a policy's place among them.
+    Those for other namespaces cost nothing: `_named` holds what names its namespaces whole, by namespace, and
+    `_everywhere` all else.
     """
 
     policies: tuple[CompiledPolicy, ...]
-    selections: tuple[AgentPolicySpec, ...]
-    which: tuple[int, ...]
+    _everywhere: tuple[_Selection, ...]
+    _named: Mapping[str, tuple[_Selection, ...]]
 
     @classmethod
     def of(cls, policies: Iterable[CompiledPolicy]) -> Self:
         """In the order in which they are given."""
         held = tuple(policies)
-        places: dict[str, int] = {}
-        which = tuple(places.setdefault(_selection(policy.spec), len(places)) for policy in held)
-        selections = {place: policy.spec for policy, place in zip(held, which, strict=True)}
-        return cls(held, tuple(selections[place] for place in range(len(places))), which)
+        places: dict[str, list[int]] = {}
+        for place, policy in enumerate(held):
+            places.setdefault(_key(policy.spec), []).append(place)
+        everywhere: list[_Selection] = []
+        named: dict[str, tuple[_Selection, ...]] = {}
+        for alike in places.values():
+            selection = _Selection(held[alike[0]].spec, tuple(alike))
+            namespaces = selection.spec.match.namespaces
+            if not namespaces or any("*" in name for name in namespaces):
+                everywhere.append(selection)
+                continue
+            for name in set(namespaces):
+                named[name] = (*named.get(name, ()), selection)
+        return cls(held, tuple(everywhere), named)
 
     def about(self, question: Question) -> list[CompiledPolicy]:
         """Those that are about what is asked."""
-        selected = [applies(spec, question) for spec in self.selections]
-        return [policy for policy, place in zip(self.policies, self.which, strict=True) if selected[place]]
+        possible = (*self._everywhere, *self._named.get(question.namespace, ()))
+        places = [place for held in possible if applies(held.spec, question) for place in held.places]
+        return [self.policies[place] for place in sorted(places)]
 
 
-def _selection(spec: AgentPolicySpec) -> str:
+def _key(spec: AgentPolicySpec) -> str:
     """The same text for specs of which `applies` says the same."""
     exclude = None if spec.exclude is None else spec.exclude.to_json()
     return json.dumps([spec.match.to_json(), exclude], sort_keys=True)

@@ -55,6 +55,10 @@ class PolicySet:
         """Those that may be about a kind, in the order of their names."""
         return self._by_kind[kind].policies
 
+    def about(self, question: Question) -> list[CompiledPolicy]:
+        """Those that are about what is asked by match and exclude, in the order of their names."""
+        return self._by_kind[question.kind].about(question)
+
     def named(self, name: str) -> CompiledPolicy | None:
         """The policy of a name; None where there is none."""
         return self._by_name.get(name)
@@ -69,7 +73,7 @@ class PolicySet:
         A condition without a value leaves its policy out.
         """
         bindings = {key: _json(value) for key, value in question.bindings.items()}
-        for policy in self._by_kind[question.kind].about(question):
+        for policy in self.about(question):
             if policy.problems:
                 continue
             try:
@@ -84,9 +88,7 @@ class PolicySet:
         """What they say; `only` those of these names. `now` is with a time zone."""
         wanted = None if only is None else frozenset(only)
         held = [
-            policy
-            for policy in self._by_kind[question.kind].about(question)
-            if (wanted is None or policy.name in wanted) and policy.judges
+            policy for policy in self.about(question) if (wanted is None or policy.name in wanted) and policy.judges
         ]
         if not held:
             return Verdict()

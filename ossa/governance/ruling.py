@@ -19,7 +19,7 @@ from ossa.governance.history import history_of, pods_so_far, reads_of
 from ossa.governance.inline import workflow_of
 from ossa.governance.policies import CompiledPolicy
 from ossa.governance.policyset import PolicySet
-from ossa.governance.question import Plain, Question, Subject, applies, request_of, spec_hash
+from ossa.governance.question import Plain, Question, Subject, request_of, spec_hash
 from ossa.governance.verdict import Judgement, Verdict, worst_of
 
 
@@ -141,7 +141,7 @@ class PolicyJudge:
         key = (kind, operation)
         if key not in self._concerned:
             question = self._question(kind, operation, case, "")
-            held = [p for p in self.policies.of(kind) if p.judges and applies(p.spec, question)]
+            held = [policy for policy in self.policies.about(question) if policy.judges]
             self._concerned[key] = _Concerned.of(held) if held else None
         return self._concerned[key]
 
