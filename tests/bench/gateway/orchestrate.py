@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
@@ -32,7 +33,9 @@ ACCOUNT = "ossa-gateway"
 
 ORCHESTRATE = "/api/v1/orchestrate"
 CLIENTS, ROUND_SECONDS, ROUNDS = 16, 4.0, 3
-HALF_SECONDS, SETTLE_SECONDS = 15.0, 10.0
+HALF_SECONDS = 15.0
+# The machine is at rest when so much of it was idle for so long; it is waited for, but not for ever.
+IDLE, IDLE_SECONDS, SETTLE_SECONDS = 0.7, 3.0, 120.0
 # The limits of a user and an address are for people; one client stands for many here.
 UNLIMITED = {f"OSSA_GATEWAY_{name}_{kind}": "1000000" for name in ("USER", "ADDRESS") for kind in ("RATE", "BURST")}
 Send = Callable[[int], Awaitable[None]]
@@ -125,6 +128,24 @@ async def _emptied(api: ApiClient, name: str) -> None:
             await api.delete(paths.ossa("executions", name))
 
 
+async def settled(api: ApiClient, where: str) -> None:
+    """Until the namespace is empty, and the reconciler and the monitor are done with what came before."""
+    await _emptied(api, where)
+    ends, before = time.monotonic() + SETTLE_SECONDS, _cpu()
+    while time.monotonic() < ends:
+        await asyncio.sleep(IDLE_SECONDS)
+        now = _cpu()
+        if (now[0] - before[0]) / (now[1] - before[1]) >= IDLE:
+            return
+        before = now
+
+
+def _cpu() -> tuple[int, int]:
+    """Ticks of all processors since the start: idle ones, and all."""
+    ticks = [int(text) for text in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
+
+
 def direct(api: ApiClient, where: str) -> Send:
     """Creates of the same Execution without a gateway, by the client that the gateway uses."""
     text = json.dumps(spec())
@@ -196,10 +217,9 @@ async def run() -> dict[str, dict[str, float]]:
             for warm in (creating, creates):
                 await flat_out(warm, seconds=1.0, first=900_000_000)
             rate, ceiling = await rounds(creates, creating, first=0)
-            # The reconciler and the monitor are done with what came before.
-            await _emptied(admin, where)
-            await asyncio.sleep(SETTLE_SECONDS)
+            await settled(admin, where)
             half = await paced(creates, rate=rate / 2, seconds=HALF_SECONDS, first=800_000_000)
+            await settled(admin, where)
             reads = getting(session, held.url + NAMESPACE_AGENTS.format(namespace=where))
             read, bare_rate = await rounds(reads, getting(session, bare), first=0)
     return {
