@@ -20,7 +20,7 @@ _IMAGE_VALUES = {
     "worker": ("worker.image",),
     "services": ("postgresql.image", "redis.image"),
 }
-# Auto would leave it to the webhook: the API server that is made here is one that does it in a beta, which is turned on.
+# Auto would leave it to the webhook: in the API server that is made here it is a beta, which is turned on.
 _AUTHORS = "--set=admission.recordAuthors=Policy"
 _NODE_TIMEOUT = 90.0
 _ROLLOUT_TIMEOUT = 240.0
