@@ -202,8 +202,8 @@ def _dns_objects() -> list[dict[str, Any]]:
 
 def _storage_objects() -> list[dict[str, Any]]:
     default = {"storageclass.kubernetes.io/is-default-class": "true"}
-    # As kind's class: the scheduler binds. With Immediate a claim is bound while the scheduler looks at its pod, and a pod
-    # whose try came too early was seen to wait for the next for minutes.
+    # As kind's class: the scheduler binds. With Immediate a claim is bound while the scheduler looks at its pod, and
+    # where the pod's try came too early, it was seen to wait for the next one for minutes.
     found = [
         _item(
             "storage.k8s.io/v1",
