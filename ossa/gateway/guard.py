@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from ossa.audit.entry import Entry, Outcome
+from ossa.audit.entry import REFUSALS, Entry, entry_of
 from ossa.gateway.answers import answer_of
 from ossa.gateway.arrival import arrival_of, header
 from ossa.gateway.context import Call, Collaborators
@@ -20,7 +20,6 @@ from ossa.kube.errors import ApiError
 from ossa.store.records.errors import RecordsUnavailable
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 class SignedIn(APIRoute):
@@ -142,26 +141,16 @@ def _entry(  # noqa: PLR0913, PLR0917 - what an entry has
 ) -> Entry:
     arrival, access = arrival_of(request.scope), call.access if call is not None else None
     parameters = request.path_params
-    return Entry(
+    return entry_of(
         id=arrival.id,
         time=c.clock(),
         user=call.identity.user if call is not None else "",
-        address=address_of(request)[:64],
-        verb=((call and call.verb) or route.name)[:32],
-        resource=str(route.tags[0] if route.tags else "")[:64],
-        namespace=access.namespace if access is not None else str(parameters.get("namespace", ""))[:63],
-        name=(access.name if access is not None else str(parameters.get("name", "")))[:512],
-        outcome=outcome_of(status),
+        address=address_of(request),
+        verb=(call and call.verb) or route.name,
+        resource=str(route.tags[0] if route.tags else ""),
+        namespace=access.namespace if access is not None else str(parameters.get("namespace", "")),
+        name=access.name if access is not None else str(parameters.get("name", "")),
         status=status,
-        reason=reason[:1024],
+        reason=reason,
         trace_id=arrival.trace.trace_id,
     )
-
-
-def outcome_of(status: int) -> Outcome:
-    """How it ended, of an HTTP status; 0 where there is none yet."""
-    if status == 0:
-        return "asked"
-    if status < 400:
-        return "allowed"
-    return "denied" if status in REFUSALS else "failed"

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ossa.api.gateway import ApproveRequest, OrchestrateRequest
-from ossa.audit.entry import Entry
+from ossa.audit.entry import entry_of
 from ossa.bus.frames import Command, Start
 from ossa.gateway.arrival import request_id
 from ossa.gateway.context import Call, Collaborators
 from ossa.gateway.events.handshake import explain
-from ossa.gateway.guard import outcome_of, problem_from
+from ossa.gateway.guard import problem_from
 from ossa.gateway.identity import Identity
 from ossa.gateway.orchestrate.accepting import Acceptor
 from ossa.gateway.orchestrate.routes import spec_of
@@ -61,18 +61,17 @@ class RestCommands:
     async def refused(self, identity: Identity | None, address: str, start: Start, problem: Problem) -> None:
         """A socket that was refused, into the audit trail. Raises Problem."""
         await self._c.trail.record(
-            Entry(
+            entry_of(
                 id=request_id(),
                 time=self._c.clock(),
                 user=identity.user if identity is not None else "",
-                address=address[:64],
+                address=address,
                 verb="watch",
                 resource="executions",
                 namespace=start.namespace,
                 name=start.execution,
-                outcome=outcome_of(int(problem.status)),
                 status=int(problem.status),
-                reason=problem.detail[:1024],
+                reason=problem.detail,
             )
         )
 
@@ -98,18 +97,17 @@ class RestCommands:
     async def _record(self, call: Call, command: Command, status: int, reason: str) -> None:
         access = call.access
         await self._c.trail.record(
-            Entry(
+            entry_of(
                 id=call.id,
                 time=self._c.clock(),
                 user=call.identity.user,
-                address=call.address[:64],
+                address=call.address,
                 verb=command.action,
                 resource="approvals" if command.action == "approve" else "executions",
                 namespace=access.namespace if access is not None else command.namespace,
                 name=(access.name if access is not None else "") or command.execution,
-                outcome=outcome_of(status),
                 status=status,
-                reason=reason[:1024],
+                reason=reason,
                 trace_id=call.trace_id,
             )
         )

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from starlette.types import Receive, Scope
 from starlette.types import Send as ASGISend
 
+from ossa.audit.entry import REFUSALS
 from ossa.bus.frames import CLIENT_FRAMES, Answer, Close, Command, Start, Token
 from ossa.gateway.events.checking import Checker, close_code
 from ossa.gateway.events.handshake import Handshake, explain, read_handshake
@@ -23,7 +24,6 @@ from ossa.gateway.events.subscriber import Subscriber
 from ossa.gateway.identity import Identity, RateLimiter
 from ossa.gateway.problems import MEDIA_TYPE, Problem
 
-REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
 # Bytes of a close frame's reason (RFC 6455).
 _REASON = 123
 _log = logging.getLogger("ossa.gateway.events")

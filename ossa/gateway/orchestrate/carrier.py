@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 
 from ossa.api.trace import trace_id_in
-from ossa.audit.entry import Entry
+from ossa.audit.entry import entry_of
 from ossa.gateway.context import Collaborators
 from ossa.gateway.identity import Access
 from ossa.gateway.orchestrate.creating import Created, Outcome, Postponed, Refused, carry_out
@@ -103,7 +103,7 @@ class Carrier:
     async def _tell(self, row: Row, status: HTTPStatus, reason: str) -> None:
         """The audit trail, before the row is closed: an entry that comes twice has the same id."""
         await self._c.trail.record(
-            Entry(
+            entry_of(
                 id=f"{row.id}:carried",
                 time=self._c.clock(),
                 user=row.user,
@@ -111,9 +111,8 @@ class Carrier:
                 resource="executions",
                 namespace=row.namespace,
                 name=row.name,
-                outcome="allowed" if status < HTTPStatus.BAD_REQUEST else "denied",
                 status=int(status),
-                reason=reason[:1024],
+                reason=reason,
                 trace_id=trace_id_in(row.traceparent),
             )
         )

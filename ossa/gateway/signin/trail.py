@@ -12,10 +12,10 @@ from typing import Literal
 from fastapi import Request
 from prometheus_client import Counter
 
-from ossa.audit.entry import Entry, Outcome
+from ossa.audit.entry import REFUSALS, entry_of
 from ossa.gateway.arrival import arrival_of
 from ossa.gateway.context import Trail
-from ossa.gateway.guard import REFUSALS, address_of
+from ossa.gateway.guard import address_of
 from ossa.gateway.problems import Problem, Unkept
 from ossa.gateway.signin.sessions import ReusedToken
 
@@ -51,35 +51,33 @@ class SignInTrail:
         except Problem as problem:
             self._count(step, outcome_of(problem))
             if step.changes or problem.status in REFUSALS:
-                outcome: Outcome = "denied" if problem.status in REFUSALS else "failed"
-                await self._write(request, step, outcome, (int(problem.status), problem.detail))
+                await self._write(request, step, int(problem.status), problem.detail)
             raise
         if step.changes:
-            await self._write(request, step, "allowed", (200, ""))
+            await self._write(request, step, 200)
         self._count(step, "allowed")
 
     async def announce(self, request: Request, step: Step) -> None:
         """It is proved who it is, and a session is about to begin. Raises Unkept (503): then none may."""
-        await self._write(request, step, "asked", (0, ""))
+        await self._write(request, step, 0)
 
     def _count(self, step: Step, outcome: str) -> None:
         if step.how is not None:
             self._counted.labels(step.how, outcome).inc()
 
-    async def _write(self, request: Request, step: Step, outcome: Outcome, ended: tuple[int, str]) -> None:
+    async def _write(self, request: Request, step: Step, status: int, reason: str = "") -> None:
         arrival = arrival_of(request.scope)
         await self._trail.record(
-            Entry(
+            entry_of(
                 id=arrival.id,
                 time=datetime.now(UTC),
                 user=step.user,
-                address=address_of(request)[:64],
+                address=address_of(request),
                 verb=step.verb,
                 resource="sessions",
-                name=step.name[:512],
-                outcome=outcome,
-                status=ended[0],
-                reason=ended[1][:1024],
+                name=step.name,
+                status=status,
+                reason=reason,
                 trace_id=arrival.trace.trace_id,
             )
         )
