@@ -14,7 +14,7 @@ from typing import Any, Final, TextIO
 import aiohttp
 
 from ossa.api.gateway import AUDIT_EVENTS
-from ossa.audit.kubernetes import API_VERSION
+from ossa.audit.kubernetes import API_VERSION, BadEvent, slim
 from ossa.cli.outcome import Exit, Stop
 from ossa.cli.view import one_line
 
@@ -26,36 +26,45 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=60)
 async def import_log(options: argparse.Namespace) -> Exit:
     """Post all events of a file; what is in the trail already is not added again."""
     token = _token(options.token_file)
-    read = new = 0
+    sent = new = 0
     headers = {"Authorization": f"Bearer {token}"}
     async with aiohttp.ClientSession(headers=headers, timeout=TIMEOUT) as session:
         with _opened(options.file) as file:
             for batch in batches(file, options.file):
                 new += await _post(session, options.gateway.rstrip("/") + AUDIT_EVENTS, batch)
-                read += len(batch)
-    print(f"{read} events read, {new} new entries in the audit trail")
+                sent += len(batch)
+    print(f"{sent} events tell of changes, {new} new entries in the audit trail")
     return Exit.OK
 
 
-def batches(file: TextIO, name: str) -> Iterator[list[Any]]:
-    """The events of a log file, a line each, in pieces that fit into a request. Raises Stop where a line is none."""
-    batch: list[Any] = []
+def batches(file: TextIO, name: str) -> Iterator[list[dict[str, Any]]]:
+    """The events of a log file that tell of our objects, in pieces that fit into a request.
+
+    A cluster's log has bodies and other objects in it, of which nothing is sent. Raises Stop where a line is no event.
+    """
+    batch: list[dict[str, Any]] = []
     size = 0
     for number, line in enumerate(file, 1):
-        if not line.strip():
+        event = _event(line, f"{name}:{number}") if line.strip() else None
+        if event is None:
             continue
-        if batch and (len(batch) == EVENTS or size + len(line) > SIZE):
+        length = len(json.dumps(event))
+        if batch and (len(batch) == EVENTS or size + length > SIZE):
             yield batch
             batch, size = [], 0
-        try:
-            batch.append(json.loads(line))
-        except ValueError as error:
-            raise Stop(
-                f"{name}:{number}: it is no JSON: {error}; the lines before were imported", Exit.USAGE
-            ) from error
-        size += len(line)
+        batch.append(event)
+        size += length
     if batch:
         yield batch
+
+
+def _event(line: str, place: str) -> dict[str, Any] | None:
+    try:
+        return slim(json.loads(line), place)
+    except BadEvent as error:
+        raise Stop(one_line(f"{error}; the lines before were imported"), Exit.USAGE) from error
+    except ValueError as error:
+        raise Stop(f"{place}: it is no JSON: {error}; the lines before were imported", Exit.USAGE) from error
 
 
 async def _post(session: aiohttp.ClientSession, url: str, events: list[Any]) -> int:

@@ -57,7 +57,7 @@ class Intake:
             events = list(events_of(document))
             if len(events) > MOST:
                 raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"send at most {MOST} events at once")
-            entries = list(entries_of(events))
+            entries = entries_of(events)
         except BadEvent as error:
             raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from error
         if not entries:
