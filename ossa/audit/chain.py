@@ -24,6 +24,7 @@ VERSION = 1
 # Both are part of an object's name in the archive.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.IGNORECASE)
 HASH = r"^[0-9a-f]{64}$"
+MOST = (1 << 63) - 1  # the largest number of a link; databases know no larger one
 
 
 class BadLink(ValueError):
@@ -37,7 +38,7 @@ class Witnessed(BaseModel):
 
     writer: str
     epoch: str
-    seq: int = Field(ge=0)
+    seq: int = Field(ge=0, le=MOST)
     hash: str = Field(pattern=HASH)
 
 
@@ -49,7 +50,7 @@ class Body(BaseModel):
     version: int = VERSION
     writer: str
     epoch: str
-    seq: int = Field(ge=1)
+    seq: int = Field(ge=1, le=MOST)
     previous: str = Field(pattern=HASH, description="Hash of the link before; of the first one: the chain's origin.")
     recorded: AwareDatetime = Field(description="When it was linked; never earlier than the link before.")
     entry: Entry

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from ossa.audit.chain import HASH, VERSION, Chain, canonical
+from ossa.audit.chain import HASH, MOST, VERSION, Chain, canonical
 
 # Signed with the statement, so that no signature made for something else passes as one of a head.
 _DOMAIN = b"ossa audit head\n"
@@ -36,7 +36,7 @@ class Head(BaseModel):
     version: int = VERSION
     writer: str
     epoch: str
-    seq: int = Field(ge=0)
+    seq: int = Field(ge=0, le=MOST)
     hash: str = Field(pattern=HASH)
     time: AwareDatetime
     closed: bool = False

@@ -14,9 +14,10 @@ from typing import Final
 from pydantic import ValidationError
 
 from ossa.audit.chain import BadLink, Witnessed, read_link
-from ossa.audit.chaincheck import ChainCheck, Claim
+from ossa.audit.chaincheck import ChainCheck
 from ossa.audit.findings import ChainVerdict, Finding, Verdict
 from ossa.audit.heads import Head, Keys
+from ossa.audit.spool import Claim, Spool
 
 # A living writer says something at least this often, be it only how far the others have come.
 HEARTBEAT: Final = timedelta(minutes=5)
@@ -26,7 +27,8 @@ _Key = tuple[str, str]
 class Verifier:
     """Takes links and heads in any order, of as many chains as there are, and then says what they prove.
 
-    It keeps about 300 bytes for each link.
+    The links of one place come together. What was read lies on disk (`Spool`); in memory is what is wrong, and a few
+    numbers of each chain.
 
     horizon: what was recorded before may have been removed, as it was kept for long enough. settled: what was recorded
     later may still be on its way, and is not missing yet.
@@ -39,8 +41,8 @@ class Verifier:
         self._horizon, self._settled = horizon, settled or now
         self._checks: dict[_Key, ChainCheck] = {}
         self._heads: dict[_Key, Head] = {}
-        self._findings: list[Finding] = []
-        self._witnessed: dict[tuple[_Key, int], list[Witnessed]] = {}
+        self._findings: dict[Finding, None] = {}  # each once, in their order
+        self._spool = Spool()
 
     def line(self, text: str, *, writer: str, epoch: str, place: str) -> None:
         """A link as it was found in `place` (an object or a table), where those of one chain lie in their order."""
@@ -59,8 +61,8 @@ class Verifier:
             )
             return
         check.add(link, place)
-        if body.witnessed:
-            self._witnessed.setdefault(((writer, epoch), body.seq), []).extend(body.witnessed)
+        for said in body.witnessed:
+            self._spool.witness(check.number, body.seq, said)
 
     def head_line(self, text: str, *, place: str) -> None:
         """A head as it was found."""
@@ -88,23 +90,23 @@ class Verifier:
 
     def found(self, finding: Finding) -> None:
         """What whoever reads found by themselves."""
-        if finding not in self._findings:
-            self._findings.append(finding)
+        self._findings[finding] = None
 
     def finish(self) -> Verdict:
         """What all of it proves."""
         # What a proven link witnessed may prove links that in turn have witnessed something.
         while any(check.changed for check in self._checks.values()):
-            for check in self._checks.values():
+            for key, check in list(self._checks.items()):
                 if check.changed:
                     check.walk()
-            for key, seq in [told for told in self._witnessed if self._checks[told[0]].is_proven(told[1])]:
-                self._hold_to(key, seq, self._witnessed.pop((key, seq)))
+                for seq in self._spool.witnesses(check.number):
+                    if check.is_proven(seq):
+                        self._hold_to(key, seq, self._spool.take(check.number, seq))
         chains: list[ChainVerdict] = []
         for check in self._checks.values():
-            self._findings += check.findings(
-                horizon=self._horizon, settled=self._settled, quiet_since=self._now - 3 * HEARTBEAT
-            )
+            quiet_since = self._now - 3 * HEARTBEAT
+            for found in check.findings(horizon=self._horizon, settled=self._settled, quiet_since=quiet_since):
+                self.found(found)
             chains.append(check.verdict())
         return Verdict(
             tuple(sorted(chains, key=lambda one: (one.epoch, one.writer))),
@@ -120,4 +122,7 @@ class Verifier:
             self._check(one.writer, one.epoch).claim(Claim(one.seq, one.hash, said, origin_of))
 
     def _check(self, writer: str, epoch: str) -> ChainCheck:
-        return self._checks.setdefault((writer, epoch), ChainCheck(writer, epoch))
+        check = self._checks.get((writer, epoch))
+        if check is None:
+            check = self._checks[writer, epoch] = ChainCheck(writer, epoch, self._spool, len(self._checks))
+        return check

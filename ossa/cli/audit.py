@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -43,6 +45,9 @@ async def dispatch(options: argparse.Namespace) -> Exit:
         raise Stop(f"The records do not answer: {one_line(str(error))}") from error
     except Problem as error:
         raise Stop(one_line(error.detail)) from error
+    except sqlite3.OperationalError as error:
+        place = tempfile.gettempdir()
+        raise Stop(f"What was read has no room in {place} ({error}): name another folder by $TMPDIR") from error
 
 
 async def verify(options: argparse.Namespace) -> Exit:

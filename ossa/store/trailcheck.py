@@ -12,6 +12,7 @@ import asyncpg
 
 from ossa.audit.findings import Finding, Verdict
 from ossa.audit.heads import Head, Keys
+from ossa.audit.spool import Spool
 from ossa.audit.verify import Verifier
 from ossa.store.errors import Damaged
 from ossa.store.records.audit import Snapshot
@@ -31,12 +32,11 @@ Progress = Callable[[str, int], None]
 
 @dataclass(slots=True)
 class Trail:
-    """One place where a trail lies, as it is read. Heads from anywhere hold for all places."""
+    """One place where a trail lies, as it is read."""
 
     name: str
     verifier: Verifier
     read: int = 0
-    heads: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -51,13 +51,16 @@ class Check:
     kept: timedelta
     progress: Progress = lambda _place, _count: None
     trails: list[Trail] = field(default_factory=list)
+    # Heads from anywhere hold for all places.
+    _heads: Spool = field(default_factory=Spool, init=False, repr=False)
 
     async def records(self, connection: Connection | asyncpg.Connection[asyncpg.Record]) -> None:
         """PostgreSQL's, as it stands at this moment."""
         trail = self._begin(RECORDS, horizon=self.now - self.kept + _SLACK)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             snapshot = Snapshot(connection)
-            trail.heads += [(text, "audit_heads") for text in await snapshot.heads()]
+            for text in await snapshot.heads():
+                self._heads.head(text, "audit_heads")
             async for row in snapshot.rows():
                 trail.verifier.line(row.text, writer=row.writer, epoch=row.epoch, place="table audit")
                 if row.differs:
@@ -68,10 +71,16 @@ class Check:
     async def archive(self, archive: TrailArchive) -> None:
         """The archive's. Raises Unavailable."""
         trail = self._begin(ARCHIVE, horizon=None)
-        names = [name async for name in archive.names()]
-        for start in range(0, len(names), _AHEAD):
-            some = names[start : start + _AHEAD]
-            await asyncio.gather(*(self._object(trail, archive, name) for name in some))
+        some: list[Name] = []
+        async for name in archive.names():
+            some.append(name)
+            if len(some) == _AHEAD:
+                await self._objects(trail, archive, some)
+                some = []
+        await self._objects(trail, archive, some)
+
+    async def _objects(self, trail: Trail, archive: TrailArchive, names: list[Name]) -> None:
+        await asyncio.gather(*(self._object(trail, archive, name) for name in names))
 
     async def _object(self, trail: Trail, archive: TrailArchive, name: Name) -> None:
         try:
@@ -81,14 +90,15 @@ class Check:
             return
         for text in lines.links:
             trail.verifier.line(text, writer=name.writer, epoch=name.epoch, place=name.path)
-        trail.heads += [(text, name.path) for text in lines.heads]
+        for text in lines.heads:
+            self._heads.head(text, name.path)
         self._count(trail, len(lines.links))
 
     def finish(self, known: list[Head]) -> dict[str, Verdict]:
         """The verdict of each place. known: heads that an earlier verification kept."""
         verdicts = {}
         for trail in self.trails:
-            for text, place in {pair for one in self.trails for pair in one.heads}:
+            for text, place in self._heads.heads():
                 trail.verifier.head_line(text, place=place)
             for head in known:
                 trail.verifier.head(head, place="what is known from before")

@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from ossa.audit import spool
 from ossa.cli.__main__ import main
 from ossa.cli.outcome import Exit
 from ossa.store.trailarchive import TrailArchive
@@ -76,6 +77,15 @@ def test_heads_are_known_from_the_log(
     code, out, _ = run(capsys, "verify", "--store", store.as_uri(), "--keys", keys, "--known", str(log))
     assert code == Exit.FAILED
     assert "gateway-7" in out
+
+
+def test_without_room_for_what_was_read_it_says_so(
+    store: Path, keys: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_SCHEMA", f"{spool._SCHEMA} PRAGMA max_page_count = 12;")
+    put(store, chain_of(1500, writer="gateway-1"))
+    code, _, error = run(capsys, "verify", "--store", store.as_uri(), "--keys", keys)
+    assert (code, "$TMPDIR" in error) == (Exit.CLUSTER, True)
 
 
 def test_no_trail_at_all_proves_nothing(tmp_path: Path, keys: str, capsys: pytest.CaptureFixture[str]) -> None:
