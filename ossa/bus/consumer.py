@@ -157,7 +157,8 @@ class Consumer(Generic[M]):
             raise
         except Exception as error:
             self._observer.failed(self._group.stream, self._group.name)
-            log.exception("a batch failed", extra={"stream": self._group.stream, "messages": len(batch)})
+            told = {"stream": self._group.stream, "messages": len(batch), **_about_one(batch)}
+            log.exception("a batch failed", extra=told)
             # Halves of it, and halves of these: what is at fault ends up alone, the rest goes through in few commits.
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -202,7 +203,8 @@ class Consumer(Generic[M]):
                 if pauses.failures == 0:
                     # Whoever takes them over, should this process end meanwhile, is to know that they end nobody.
                     await self._group.hold([delivery.entry.id for delivery, _ in batch], count=1)
-                    log.warning("it is tried again", extra={"stream": self._group.stream, "error": str(error)})
+                    told = {"stream": self._group.stream, "error": str(error), **_about_one(batch)}
+                    log.warning("it is tried again", extra=told)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pauses.next())
             if self._stopping.is_set():
@@ -213,8 +215,14 @@ class Consumer(Generic[M]):
         self._observer.parked(self._group.stream, self._group.name)
         log.error(
             "a message is parked",
-            extra={"stream": self._group.stream, "entry": delivery.entry.id, "error": error},
+            extra={"stream": self._group.stream, "entry": delivery.entry.id, "error": error, **self._about(delivery)},
         )
+
+    def _about(self, delivery: Delivery) -> dict[str, str]:
+        try:
+            return self._model.model_validate_json(delivery.entry.message).about
+        except ValidationError:
+            return {}
 
     @contextlib.asynccontextmanager
     async def _held(self, entries: Sequence[Entry]) -> AsyncIterator[None]:
@@ -234,3 +242,8 @@ class Consumer(Generic[M]):
             keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
+
+
+def _about_one(batch: Sequence[tuple[Delivery, Message]]) -> dict[str, str]:
+    """What a lone message is about; a batch is about many things."""
+    return batch[0][1].about if len(batch) == 1 else {}

@@ -37,6 +37,11 @@ class Message(BaseModel):
     source: Source = Field(description="Who brought it about; resource: the object itself, as kubectl left it.")
     trace_id: str | None = Field(default=None, description="Of the trace that it belongs to: 32 hex digits.")
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What a line of the log about it has: which Execution it tells of, as far as it says so."""
+        return _known(traceId=self.trace_id)
+
 
 class Event(Message):
     """A change of an Execution, of one of its tasks, of an approval, or a decision about one."""
@@ -62,6 +67,13 @@ class Event(Message):
     output: JSONObject | None = Field(default=None, description="What it gave; artifacts by reference.")
     final: bool = Field(default=False, description="Of an execution: it has ended for good.")
 
+    @property
+    def about(self) -> dict[str, str]:
+        """See Message."""
+        return _known(
+            namespace=self.namespace, execution=self.execution, uid=self.uid, traceId=self.trace_id, task=self.task
+        )
+
 
 class Metric(Message):
     """A measurement, for the table of metrics."""
@@ -73,6 +85,11 @@ class Metric(Message):
     execution_uid: str | None = Field(default=None, description="UID of the Execution that it was measured of.")
     agent: str | None = Field(default=None, description="Name of the Agent, in `namespace`.")
 
+    @property
+    def about(self) -> dict[str, str]:
+        """See Message."""
+        return _known(namespace=self.namespace, uid=self.execution_uid, traceId=self.trace_id)
+
 
 class Alert(Message):
     """Something that a person should look at; the same `key` is the same trouble."""
@@ -83,6 +100,11 @@ class Alert(Message):
     summary: str = Field(max_length=1024, description="What happened, in words.")
     namespace: str = Field(default="", description="Where; empty of the platform itself.")
     execution_uid: str | None = Field(default=None, description="UID of the Execution that it is about.")
+
+    @property
+    def about(self) -> dict[str, str]:
+        """See Message."""
+        return _known(namespace=self.namespace, uid=self.execution_uid, traceId=self.trace_id)
 
 
 class Parked(BaseModel):
@@ -103,3 +125,7 @@ class Parked(BaseModel):
 def parked_stream(stream: str) -> str:
     """The stream of the messages of `stream` that no consumer could handle."""
     return stream + PARKED_SUFFIX
+
+
+def _known(**fields: str | None) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if value}

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from ossa.api.base import JSONObject
 from ossa.backoff import backoff
-from ossa.monitor.states import State
+from ossa.monitor.states import State, about
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ class Outbox:
         while len(self._deleted) > DELETED:
             oldest = next(iter(self._deleted))
             del self._deleted[oldest]
-            self._pending[oldest] = replace(self._pending[oldest], data=b"")
-            log.error(
-                "too many deleted objects wait to be written: the last state of one is lost", extra={"uid": oldest}
-            )
+            lost = self._pending[oldest]
+            self._pending[oldest] = replace(lost, data=b"")
+            told = about(lost.plural, oldest, lost.read())
+            log.error("too many deleted objects wait to be written: the last state of one is lost", extra=told)

@@ -12,6 +12,7 @@ from ossa.api.base import JSONObject
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, NotFound
 from ossa.monitor.outbox import Change, SinkUnavailable
+from ossa.monitor.states import about
 from ossa.store.records import write as writing
 from ossa.store.records.errors import RecordsUnavailable
 from ossa.store.records.pool import Connection, Records
@@ -67,8 +68,11 @@ class RecordsSink:
             await writing.write(connection, [held])
         except _REFUSED as error:
             self.refused += 1
-            told = {"kind": held.plural, "uid": held.uid, "version": held.version, "error": type(error).__name__}
-            log.error("a state cannot be recorded: it is left out until the object changes", extra=told)
+            told = about(held.plural, held.uid, held.now or held.before)
+            log.error(
+                "a state cannot be recorded: it is left out until the object changes",
+                extra={**told, "version": held.version, "error": type(error).__name__},
+            )
 
 
 class Revisions:

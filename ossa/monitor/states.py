@@ -9,6 +9,7 @@ from typing import Self
 import orjson
 
 from ossa.api.base import JSONObject
+from ossa.api.trace import log_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +45,20 @@ class State:
             return None
         item: JSONObject = orjson.loads(zlib.decompress(self.data))
         return item
+
+
+def about(plural: str, uid: str, item: JSONObject | None) -> dict[str, str]:
+    """What a line of the log about an object has: of an Execution all that the reconciler's lines have.
+
+    item: any state of it, where one is known. Of an Approval `uid` is that of the Execution that waits for it.
+    """
+    if item is None:
+        return {"kind": plural, "uid": uid}
+    metadata = item["metadata"]
+    if plural == "executions":
+        return {"kind": plural, **log_fields(metadata, (item.get("status") or {}).get("traceId"))}
+    told = {"kind": plural, "namespace": metadata.get("namespace") or "", "object": metadata["name"], "uid": uid}
+    if plural == "approvals":
+        waiting = item["spec"]["execution"]
+        told |= {"execution": waiting["name"], "uid": waiting["uid"]}
+    return told

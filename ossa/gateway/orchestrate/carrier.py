@@ -66,7 +66,9 @@ class Carrier:
         return len(rows) == BATCH and not all(isinstance(outcome, Postponed) for outcome in outcomes)
 
     async def _carry(self, row: Row) -> Outcome:
-        log_about({"namespace": row.namespace, "traceId": trace_id_in(row.traceparent)})  # each in a task of its own
+        trace_id = trace_id_in(row.traceparent)
+        # Each in a task of its own.
+        log_about({"namespace": row.namespace, "execution": row.name, "traceId": trace_id})
         try:
             return await self._carried(row)
         except Unkept as problem:

@@ -62,7 +62,8 @@ async def carry_out(api: ApiClient, request: Request) -> Outcome:
     except TimeoutError:
         pass
     if isinstance(outcome, Postponed):
-        _log.warning("a request is carried out later", extra={"request": str(request.id), "error": str(outcome.error)})
+        told = {"request": str(request.id), "namespace": request.namespace, "execution": request.name}
+        _log.warning("a request is carried out later", extra={**told, "error": str(outcome.error)})
     return outcome
 
 

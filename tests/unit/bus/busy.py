@@ -17,12 +17,21 @@ from ossa.bus.messages import Metric
 from ossa.bus.publisher import Posting
 
 STREAM, GROUP = "test:stream", "workers"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 WAIT_SECONDS = 30.0
 
 
 def metric(number: int) -> Metric:
     """A message that knows its number."""
-    return Metric(id=f"m-{number}", time=datetime.now(UTC), source="monitor", name="number", value=number)
+    return Metric(
+        id=f"m-{number}",
+        time=datetime.now(UTC),
+        source="monitor",
+        trace_id=TRACE,
+        name="number",
+        value=number,
+        execution_uid=f"uid-{number}",
+    )
 
 
 def postings(start: int, end: int, stream: str = STREAM) -> list[Posting]:

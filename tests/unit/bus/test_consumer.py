@@ -18,7 +18,7 @@ from ossa.bus.group import Group, parked_count, standings
 from ossa.bus.messages import Metric, Parked, parked_stream
 from ossa.bus.publisher import FIELD, Publisher
 from ossa.bus.reader import BEGINNING, Reader
-from tests.unit.bus.busy import GROUP, STREAM, Counted, client_of, metric, postings, running, until
+from tests.unit.bus.busy import GROUP, STREAM, TRACE, Counted, client_of, metric, postings, running, until
 from tests.unit.servers import Redis
 
 # Other consumers' entries are not waited for; one that dies is dead at once.
@@ -143,7 +143,9 @@ async def test_a_message_that_kills_whoever_handles_it_is_parked_and_takes_no_ot
         assert "never acknowledged" in aside.error
 
 
-async def test_poison_is_parked_with_its_error_and_the_rest_of_its_batch_goes_through(redis: Redis) -> None:
+async def test_poison_is_parked_with_its_error_and_the_rest_of_its_batch_goes_through(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     async with client_of(redis.url) as client:
         kept, counted = Kept(), Counted()
         kept.poison = {13, 31}
@@ -161,6 +163,14 @@ async def test_poison_is_parked_with_its_error_and_the_rest_of_its_batch_goes_th
         assert errors == ["ZeroDivisionError: of [13]", "ZeroDivisionError: of [31]"]
         assert all(one.stream == STREAM and one.group == GROUP and one.entry for one in aside)
         assert await parked_count(client, STREAM) == 5
+        lines = [record.__dict__ for record in caplog.records if record.message == "a message is parked"]
+        assert sorted((line.get("uid", ""), line.get("traceId", "")) for line in lines) == [
+            ("", ""),
+            ("", ""),
+            ("", ""),
+            ("uid-13", TRACE),
+            ("uid-31", TRACE),
+        ]
 
 
 async def test_while_what_it_writes_to_is_away_nothing_is_lost_parked_or_given_to_another(redis: Redis) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +13,8 @@ import pytest
 from ossa.api.base import JSONObject
 from ossa.monitor import outbox as outboxes
 from ossa.monitor.outbox import Change, Outbox, SinkUnavailable
-from ossa.monitor.states import State
+from ossa.monitor.states import State, about
+from tests.unit.monitor import states
 from tests.unit.records.objects import execution, uid
 
 
@@ -200,7 +202,9 @@ async def test_what_changes_while_it_is_written_is_written_again() -> None:
     assert [change.version for change in world.sink.changes] == [1, 2]
 
 
-def test_of_too_many_deleted_objects_the_oldest_lose_their_last_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_too_many_deleted_objects_the_oldest_lose_their_last_state(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(outboxes, "DELETED", 2)
     world = World(Memory())
     for number in range(4):
@@ -208,6 +212,9 @@ def test_of_too_many_deleted_objects_the_oldest_lose_their_last_state(monkeypatc
     held = [world.outbox._pending[uid(f"Execution/e{number}")] for number in range(4)]
     assert [state.read() is None for state in held] == [True, True, False, False]
     assert all(state.deleted for state in held)
+    lost = [record.__dict__ for record in caplog.records]
+    assert [(line["execution"], line["uid"]) for line in lost] == [(f"e{n}", uid(f"Execution/e{n}")) for n in (0, 1)]
+    assert all(line["namespace"] and len(line["traceId"]) == 32 for line in lost)
 
 
 def test_a_state_is_read_as_it_was_without_managed_fields() -> None:
@@ -217,3 +224,22 @@ def test_a_state_is_read_as_it_was_without_managed_fields() -> None:
     assert "managedFields" not in read["metadata"]
     assert read["spec"] == item["spec"]
     assert State.gone("executions", "u", 3).read() is None
+
+
+def test_what_a_line_of_the_log_says_of_an_object() -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    item = states.execution(traceId=trace)
+    known = {"kind": "executions", "namespace": "team", "execution": "run", "uid": states.UID, "traceId": trace}
+    assert about("executions", states.UID, item) == known
+    assert about("executions", states.UID, None) == {"kind": "executions", "uid": states.UID}
+    waiting = {"namespace": "team", "object": "run-release", "execution": "run", "uid": states.UID}
+    assert about("approvals", "approval-uid", states.approval()) == {"kind": "approvals", **waiting}
+    policy = {"metadata": {"name": "strict"}}
+    assert about("agentpolicies", "u", policy) == {
+        "kind": "agentpolicies",
+        "namespace": "",
+        "object": "strict",
+        "uid": "u",
+    }
+    for fields in (known, waiting):
+        logging.getLogger("test").error("x", extra=fields)  # which refuses what a record has itself

@@ -182,7 +182,7 @@ async def test_a_recorder_that_dies_at_any_moment_is_followed_by_one_that_compar
 
 
 async def test_a_state_that_postgresql_refuses_holds_up_no_other(
-    cluster: tuple[ApiServer, KubeConfig], records_url: str
+    cluster: tuple[ApiServer, KubeConfig], records_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     server, config = cluster
     broken = run(1)
@@ -195,6 +195,9 @@ async def test_a_state_that_postgresql_refuses_holds_up_no_other(
         change(server, 1, "Running")
         await eventually(same(records_url, server))
         assert recorder.outboxes[0].pending == 0
+    line = next(record.__dict__ for record in caplog.records if "cannot be recorded" in record.message)
+    told = (line["kind"], line["namespace"], line["execution"], line["uid"], len(line["traceId"]))
+    assert told == ("executions", "lab", "e1", broken["metadata"]["uid"], 32)
 
 
 async def _is(wanted: object, asked: Awaitable[object]) -> bool:
