@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final, TypeVar
 
@@ -30,6 +31,8 @@ class SubjectAccess:
     """`ossa.gateway.identity.Authorizer` over a connected ApiClient.
 
     The gateway asks as its own service account, and never impersonates: that right would be the right to be anybody.
+    Whether somebody may do it to one object is asked first of all objects there are: that is one answer for all names,
+    also for those that are asked for while the API server is away. What is remembered is this replica's alone.
     """
 
     def __init__(self, api: ApiClient, *, clock: Callable[[], float] = time.monotonic, size: int = SIZE) -> None:
@@ -40,17 +43,24 @@ class SubjectAccess:
 
     async def require(self, identity: Identity, access: Access) -> None:
         """Raises Problem: 403 with what is missing, 503 where the API server cannot be asked."""
-        question = (identity.user, identity.groups, access)
-        until, allowed = self._answers.get(question, (0.0, False))
-        if until <= self._clock():
-            allowed = await self._review(question)
-        if not allowed:
-            raise _missing(identity, access)
+        questions = _questions(identity, access)
+        if any(self._remembered(question) for question in questions):
+            return
+        for question in questions:
+            # What one that was asked meanwhile remembers counts as well.
+            known = self._remembered(question)
+            if known or (known is None and await self._review(question)):
+                return
+        raise _missing(identity, access)
 
     def seen_lately(self, identity: Identity, access: Access) -> bool:
-        """Whether the last answer was yes, and came within `SEEN_TTL`."""
-        asked = self._seen.get((identity.user, identity.groups, access))
-        return asked is not None and self._clock() < asked + SEEN_TTL
+        """Whether the last answer was yes, for this name or for all, and came within `SEEN_TTL`."""
+        asked = [self._seen.get(question) for question in _questions(identity, access)]
+        return any(when is not None and self._clock() < when + SEEN_TTL for when in asked)
+
+    def _remembered(self, question: _Question) -> bool | None:
+        until, allowed = self._answers.get(question, (0.0, False))
+        return allowed if self._clock() < until else None
 
     async def _review(self, question: _Question) -> bool:
         """One question for all that ask the same at once; it goes on where the first of them goes away."""
@@ -80,6 +90,12 @@ class SubjectAccess:
         else:
             self._seen.pop(question, None)
         return allowed
+
+
+def _questions(identity: Identity, access: Access) -> list[_Question]:
+    """Each of which allows it; what allows most comes first. To the API server no name means all of them."""
+    asked = [replace(access, name=""), access] if access.name else [access]
+    return [(identity.user, identity.groups, one) for one in asked]
 
 
 def _put(into: dict[_Question, _Value], question: _Question, value: _Value, size: int) -> None:

@@ -16,10 +16,14 @@ from ossa.kube.config import KubeConfig
 
 @dataclass
 class Kubernetes:
-    """Knows `tokens` (token to the status of a TokenReview) and `allowed` (user, verb, resource, namespace)."""
+    """Knows `tokens` (token to the status of a TokenReview) and `allowed` (user, verb, resource, namespace).
+
+    `named` are rights to one object: they have its name, too.
+    """
 
     tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     allowed: set[tuple[str, str, str, str]] = field(default_factory=set)
+    named: set[tuple[str, str, str, str, str]] = field(default_factory=set)
     asked: list[dict[str, Any]] = field(default_factory=list)
     failing: bool = False
     delay: float = 0.0
@@ -47,7 +51,8 @@ class Kubernetes:
         spec = await self._spec(request)
         asked = spec["resourceAttributes"]
         who: Iterator[str] = iter((spec["user"], *spec["groups"]))
-        may = any((name, asked["verb"], asked["resource"], asked["namespace"]) in self.allowed for name in who)
+        rights = [(name, asked["verb"], asked["resource"], asked["namespace"]) for name in who]
+        may = any(right in self.allowed or (*right, asked["name"]) in self.named for right in rights)
         return web.json_response({"status": {"allowed": may}}, status=201)
 
 

@@ -12,7 +12,9 @@ import asyncpg
 import httpx
 from aiohttp import web
 
+from ossa.gateway.authorization import ACCESS_REVIEWS
 from ossa.gateway.context import Collaborators
+from ossa.gateway.identity import Access, Authorizer
 from ossa.gateway.metrics import Metrics
 from ossa.gateway.orchestrate.accepting import Acceptor
 from ossa.gateway.orchestrate.carrier import Carrier
@@ -32,7 +34,7 @@ Answer = Callable[[dict[str, Any]], web.Response | None]
 class Cluster(ApiServer):
     """As its base; `admit` answers instead of it, and `stopped` does so for everything, by breaking the connection.
 
-    Whatever list is gone on with was begun too long ago.
+    Whatever list is gone on with was begun too long ago. `allowed` answers SubjectAccessReviews.
     """
 
     def __init__(self) -> None:
@@ -40,6 +42,7 @@ class Cluster(ApiServer):
         self.stopped = False
         self.asked = 0
         self.admit: Answer = lambda _: None
+        self.allowed: Callable[[Access], bool] = lambda _: False
 
     def executions(self, namespace: str = "lab") -> list[dict[str, Any]]:
         """All there are."""
@@ -56,6 +59,10 @@ class Cluster(ApiServer):
         return await super()._answer(request)
 
     def _post(self, path: str, item: dict[str, Any]) -> web.Response:
+        if path == ACCESS_REVIEWS:
+            asked = item["spec"]["resourceAttributes"]
+            allowed = self.allowed(Access(asked["verb"], asked["resource"], asked["namespace"], asked["name"]))
+            return web.json_response({"status": {"allowed": allowed}}, status=201)
         return self.admit(item) or super()._post(path, item)
 
     def _patch(self, path: str, operations: Any) -> web.Response:
@@ -91,6 +98,7 @@ class Lab:
     acceptor: Acceptor
     metrics: Metrics
     registry: Registry
+    authorizer: Authorizer
     client: httpx.AsyncClient = field(init=False)
 
     @property
@@ -99,7 +107,7 @@ class Lab:
         return Collaborators(
             settings=self.settings,
             authenticator=self.people,
-            authorizer=self.people,
+            authorizer=self.authorizer,
             limiter=self.people,
             api=self.api,
             records=self.records,
@@ -137,8 +145,13 @@ class Lab:
 
 
 @asynccontextmanager
-async def lab(records_url: str, **settings: Any) -> AsyncIterator[Lab]:
-    """Alice may create Executions in namespace lab. The registry is read, and empty."""
+async def lab(
+    records_url: str, *, authorizer: Callable[[ApiClient], Authorizer] | None = None, **settings: Any
+) -> AsyncIterator[Lab]:
+    """Alice may create Executions in namespace lab. The registry is read, and empty.
+
+    authorizer: what asks the cluster who may do what; None: `people` know.
+    """
     cluster, people, metrics, registry = Cluster(), People(), Metrics(), Registry()
     people.add("alice", CREATE)
     for shelf in (registry.agents, registry.workflows):
@@ -158,6 +171,7 @@ async def lab(records_url: str, **settings: Any) -> AsyncIterator[Lab]:
             acceptor=None,  # type: ignore[arg-type] # it needs the rest
             metrics=metrics,
             registry=registry,
+            authorizer=authorizer(api) if authorizer is not None else people,
         )
         made.acceptor = Acceptor(made.collaborators)
         routers = rest(made.collaborators, made.acceptor, registry)

@@ -54,6 +54,47 @@ async def test_a_refusal_says_what_is_missing() -> None:
     }
 
 
+ONE, OTHER = (Access("get", "executions", "lab", name) for name in ("run-1", "run-2"))
+
+
+async def test_a_right_to_all_is_asked_once_for_all_names() -> None:
+    now = 0.0
+    async with kubernetes() as (server, api):
+        server.allowed = {("ossa:alice", "get", "executions", "lab")}
+        access = SubjectAccess(api, clock=lambda: now)
+        await access.require(ALICE, ONE)
+        await access.require(ALICE, OTHER)
+        assert [asked["resourceAttributes"]["name"] for asked in server.asked] == [""]
+        assert access.seen_lately(ALICE, OTHER)
+        server.allowed, now = set(), ALLOWED_TTL
+        with pytest.raises(Problem):
+            await access.require(ALICE, ONE)
+        assert not access.seen_lately(ALICE, ONE)
+        assert not access.seen_lately(ALICE, OTHER)
+
+
+async def test_a_right_to_one_is_asked_by_its_name() -> None:
+    now = 0.0
+    async with kubernetes() as (server, api):
+        server.named = {("ossa:alice", "get", "executions", "lab", "run-1")}
+        access = SubjectAccess(api, clock=lambda: now)
+        for _ in range(2):
+            await access.require(ALICE, ONE)
+            with pytest.raises(Problem) as refusal:
+                await access.require(ALICE, OTHER)
+            assert (refusal.value.status, "'run-2'" in refusal.value.detail) == (403, True)
+        assert [asked["resourceAttributes"]["name"] for asked in server.asked] == ["", "run-1", "run-2"]
+        now += DENIED_TTL
+        await access.require(ALICE, ONE)  # as it was remembered
+        assert len(server.asked) == 3
+        server.failing, now = True, ALLOWED_TTL
+        with pytest.raises(Problem) as refusal:
+            await access.require(ALICE, ONE)
+        assert refusal.value.status == 503
+        assert access.seen_lately(ALICE, ONE)
+        assert not access.seen_lately(ALICE, OTHER)
+
+
 async def test_yes_and_no_are_remembered_each_for_their_time() -> None:
     now = 0.0
     async with kubernetes() as (server, api):

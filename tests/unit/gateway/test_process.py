@@ -17,15 +17,6 @@ from tests.unit.gateway.lab import Cluster
 from tests.unit.servers import Postgres, Redis
 
 
-class Permissive(Cluster):
-    """Lets everybody do everything."""
-
-    def _post(self, path: str, item: dict[str, Any]) -> web.Response:
-        if path.endswith("/subjectaccessreviews"):
-            return web.json_response({"status": {"allowed": True}}, status=201)
-        return super()._post(path, item)
-
-
 def kubeconfig(folder: Path, server: str) -> Path:
     """A file that leads there."""
     content = {
@@ -50,7 +41,8 @@ def servers(postgres: Postgres, redis: Redis, database: str) -> tuple[str, str]:
 
 async def test_the_process(tmp_path: Path, servers: tuple[str, str]) -> None:
     """One process for many claims, because it takes seconds to start."""
-    cluster = Permissive()
+    cluster = Cluster()
+    cluster.allowed = lambda _: True
     async with cluster.served() as config:
         path = kubeconfig(tmp_path, config.server)
         async with serving_with(tmp_path, *servers, KUBECONFIG=str(path), OSSA_GATEWAY_DRAIN_DELAY="0.5") as held:

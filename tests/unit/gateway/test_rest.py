@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ossa.gateway.authorization import ALLOWED_TTL, SEEN_TTL, SubjectAccess
 from ossa.store.records.write import Write, write
 from tests.unit.gateway.lab import CREATE, EXECUTIONS, Lab, lab
 from tests.unit.gateway.serving import raw
@@ -150,21 +151,41 @@ async def test_with_postgresql_away_the_cluster_answers(records_url: str, postgr
 
 
 async def test_with_the_api_server_away_the_records_answer(records_url: str) -> None:
-    """To whom the permission was seen lately."""
-    async with gateway(records_url) as held:
-        put(held, execution("x1"))
-        await record(held, execution("x1"))
+    """To whom the permission was seen lately, also of what they never asked for before."""
+    now = 0.0
+    async with gateway(records_url, authorizer=lambda api: SubjectAccess(api, clock=lambda: now)) as held:
+        held.cluster.allowed = lambda asked: (asked.namespace, asked.resource) == ("lab", "executions")
+        put(held, execution("x1"), execution("x2"))
+        await record(held, execution("x1"), execution("x2"))
         for path in ("", "/x1", "/x1/tasks"):
             assert (await held.get(f"{NAMESPACE}/executions{path}")).status_code == 200
-        held.cluster.stopped = held.people.cluster_away = True
-        for path in ("", "/x1", "/x1/tasks"):
-            assert (await held.get(f"{NAMESPACE}/executions{path}")).status_code == 200
-        assert (await held.get(f"{NAMESPACE}/executions/x2")).status_code == 404
+        held.cluster.stopped, now = True, ALLOWED_TTL
+        for path in ("", "/x1", "/x1/tasks", "/x2", "/x2/tasks"):
+            assert (await held.get(f"{NAMESPACE}/executions{path}")).status_code == 200, path
+        assert (await held.get(f"{NAMESPACE}/executions/none")).status_code == 404
+        assert (await held.get("/api/v1/namespaces/other/executions/x1")).status_code == 503
         for path in ("pause", "cancel", "retry", "approve"):
             answer = await held.post(f"{NAMESPACE}/executions/x1/{path}", {} if path == "approve" else None)
-            assert answer.status_code == 503
-        held.people.seen.clear()
-        assert (await held.get(f"{NAMESPACE}/executions")).status_code == 503
+            assert answer.status_code == 503, path
+        now = SEEN_TTL
+        for path in ("", "/x1"):
+            assert (await held.get(f"{NAMESPACE}/executions{path}")).status_code == 503
+
+
+async def test_a_right_to_one_object_is_none_to_another(records_url: str) -> None:
+    """Neither with the API server there nor without it."""
+    now = 0.0
+    async with gateway(records_url, authorizer=lambda api: SubjectAccess(api, clock=lambda: now)) as held:
+        held.cluster.allowed = lambda asked: asked.name in {"x1", "wine"}
+        put(held, execution("x1"), execution("x2"))
+        await record(held, execution("x1"), execution("x2"))
+        for away, other in ((False, 403), (True, 503)):
+            held.cluster.stopped, now = away, ALLOWED_TTL if away else 0.0
+            assert (await held.get(f"{NAMESPACE}/executions/x1")).status_code == 200
+            assert (await held.get(f"{NAMESPACE}/executions/x2")).status_code == other
+            assert (await held.get(f"{NAMESPACE}/executions")).status_code == other
+            assert (await held.get(f"{NAMESPACE}/workflows/wine")).status_code == 404  # there is none
+            assert (await held.get(f"{NAMESPACE}/workflows/beer")).status_code == other
 
 
 async def test_nobody_sees_another_namespace(records_url: str) -> None:
