@@ -36,6 +36,7 @@ from ossa.gateway.signin.assembly import security
 from ossa.gateway.signin.login import BadBootstrap
 from ossa.gateway.signin.secret import SecretUnusable
 from ossa.gateway.signin.settings import SignInSettings, signin_settings_from
+from ossa.gateway.starting import living
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig, NoCluster, load_config
 from ossa.logs import log_to
@@ -96,13 +97,15 @@ async def serve(
     metrics, health = Metrics(), Health()
     start_http_server(settings.metrics_port, registry=metrics.registry)
     stopping = asyncio.create_task(stopped.wait())
-    # Nothing works on a schema that is not there yet.
-    migrating = asyncio.create_task(migrated(settings.records_url))
-    await asyncio.wait({stopping, migrating}, return_when=asyncio.FIRST_COMPLETED)
-    if not migrating.done():
-        migrating.cancel()
-        return
-    migrating.result()
+    sock = listen(settings.host, settings.port)
+    async with living(settings, metrics, sock):
+        # Nothing works on a schema that is not there yet.
+        migrating = asyncio.create_task(migrated(settings.records_url))
+        await asyncio.wait({stopping, migrating}, return_when=asyncio.FIRST_COMPLETED)
+        if not migrating.done():
+            migrating.cancel()
+            return
+        migrating.result()
     async with AsyncExitStack() as stack:
         records = await stack.enter_async_context(Records(settings.records_url, application="ossa-gateway", size=POOL))
         redis = connect(settings.bus_url, name="ossa-gateway")
@@ -129,7 +132,6 @@ async def serve(
         # the collector walks over it.
         gc.collect()
         gc.freeze()
-        sock = listen(settings.host, settings.port)
         http = server(app, settings, metrics)
         await stack.enter_async_context(
             serving(http, sock, health=health, drain_delay=settings.drain_delay, drain=drain)

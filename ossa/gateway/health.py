@@ -10,6 +10,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from ossa.gateway.problems import Problem
 
+HEALTHZ, READYZ = "/healthz", "/readyz"
+
 
 @dataclass(slots=True)
 class Health:
@@ -25,12 +27,12 @@ class Health:
         """/healthz and /readyz, for everybody."""
         router = APIRouter(tags=["health"])
 
-        @router.get("/healthz", summary="Whether the process lives", response_class=PlainTextResponse)
+        @router.get(HEALTHZ, summary="Whether the process lives", response_class=PlainTextResponse)
         async def healthz() -> Response:
             return PlainTextResponse("ok")
 
         @router.get(
-            "/readyz",
+            READYZ,
             summary="Whether the process should be sent requests",
             response_class=PlainTextResponse,
             openapi_extra={"x-problems": [503]},

@@ -98,7 +98,7 @@ async def serving(
             raise RuntimeError("the server ended as it began")
         _log.info("listening on port %d", sock.getsockname()[1])
         yield
-        _log.info("stopping: requests may take %d s to end", server.config.timeout_graceful_shutdown or 0)
+        _log.info("stops listening: requests may take %d s to end", server.config.timeout_graceful_shutdown or 0)
         health.draining = True
         await asyncio.sleep(drain_delay)
         if drain is not None:

@@ -57,7 +57,7 @@ async def gateway(**more: str) -> AsyncIterator[Gateway]:
 @asynccontextmanager
 async def serving_with(folder: Path, records: str, bus: str, **more: str) -> AsyncIterator[Gateway]:
     """Runs with these servers until the block ends; its log is in the folder. more: as in `gateway`."""
-    port, password = free_port(), secrets.token_urlsafe(16)
+    port, password = int(more.get("OSSA_GATEWAY_PORT") or free_port()), secrets.token_urlsafe(16)
     (folder / "key").write_bytes(secrets.token_bytes(32))
     (folder / "password").write_text(password)
     key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from aiohttp import web
 
 from tests.bench.gateway.running import Gateway, serving_with
 from tests.unit.gateway.lab import Cluster
-from tests.unit.servers import Postgres, Redis
+from tests.unit.servers import Postgres, Redis, free_port
 
 
 def kubeconfig(folder: Path, server: str) -> Path:
@@ -53,6 +54,50 @@ async def test_the_process(tmp_path: Path, servers: tuple[str, str]) -> None:
         lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
         assert not [line for line in lines if line["level"] == "error"], lines
         assert held.password not in (tmp_path / "log").read_text()
+
+
+async def test_it_lives_while_it_waits_for_postgresql(
+    tmp_path: Path, servers: tuple[str, str], postgres: Postgres
+) -> None:
+    """Or it would be killed by whoever looks after it, for as long as PostgreSQL is away."""
+    await asyncio.to_thread(postgres.stop)
+    cluster, port = Cluster(), free_port()
+    cluster.allowed = lambda _: True
+    async with cluster.served() as config, asyncio.TaskGroup() as group:
+        path = kubeconfig(tmp_path, config.server)
+        waiting = group.create_task(it_waits(f"http://127.0.0.1:{port}", postgres))
+        async with serving_with(tmp_path, *servers, OSSA_GATEWAY_PORT=str(port), KUBECONFIG=str(path)) as held:
+            await waiting
+            async with aiohttp.ClientSession(held.url, headers={"Authorization": f"Bearer {held.token}"}) as session:
+                await it_serves(session, cluster)
+            assert held.process.poll() is None
+
+
+async def it_waits(url: str, postgres: Postgres) -> None:
+    """It lives and says that it cannot work yet, until PostgreSQL is there."""
+    async with aiohttp.ClientSession(url) as session:
+        async with asyncio.timeout(60):
+            await until_it_lives(session)
+        for path in ("/readyz", "/api/v1/agents", "/api/v1/events"):
+            async with session.get(path) as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (503, "2"), path
+                assert "PostgreSQL" in (await answer.json(content_type="application/problem+json"))["detail"]
+        async with session.post("/orchestrate", json={"workflow": "pipeline"}) as answer:
+            assert (answer.status, answer.headers["X-Content-Type-Options"]) == (503, "nosniff")
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+            await session.ws_connect("/api/v1/events")
+        assert refusal.value.status == 503
+        await until_it_lives(session)
+    await asyncio.to_thread(postgres.start)
+
+
+async def until_it_lives(session: aiohttp.ClientSession) -> None:
+    while True:
+        with suppress(aiohttp.ClientConnectionError):
+            async with session.get("/healthz") as answer:
+                assert answer.status == 200
+                return
+        await asyncio.sleep(0.1)
 
 
 async def it_serves(session: aiohttp.ClientSession, cluster: Cluster) -> None:
