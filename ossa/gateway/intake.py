@@ -23,8 +23,9 @@ from ossa.gateway.context import Collaborators, call_of
 from ossa.gateway.guard import signed_in
 from ossa.gateway.identity import Access
 from ossa.gateway.problems import Problem
-from ossa.store.records.audit import INTAKE_LOCK, known_ids
+from ossa.store.records.audit import known_ids
 from ossa.store.records.errors import RecordsUnavailable
+from ossa.store.records.locks import Lock, hold
 from ossa.store.records.pool import Records
 
 # What the API server's account, or whoever imports a log, must be allowed: `create` on this, as RBAC has it. No object
@@ -74,7 +75,7 @@ class Intake:
     async def _add(self, entries: Sequence[Entry]) -> int:
         async with self._records.transaction() as connection:
             # Held until what was found new is durable: nobody else finds the same new meanwhile.
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", INTAKE_LOCK)
+            await hold(connection, Lock.AUDIT_INTAKE)
             known = await known_ids(connection, [entry.id for entry in entries])
             new = [entry for entry in entries if entry.id not in known]
             await asyncio.gather(*(self._trail.keep(entry) for entry in new))

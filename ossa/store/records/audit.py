@@ -19,8 +19,6 @@ from ossa.store.records.pool import Connection, Records
 from ossa.store.records.retention import Partitioned
 
 PAGE: Final = 2000
-# Of the advisory lock under which what the API server told is looked up and added: any number that nobody else takes.
-INTAKE_LOCK: Final = 0x0550B
 _QUERIED: Final = ("id", "user", "address", "verb", "resource", "namespace", "name", "outcome")
 _COLUMNS: Final = ("writer", "epoch", "seq", "recorded", "body", "time", *_QUERIED)
 _TYPES: Final = {"seq": "bigint", "recorded": "timestamptz", "time": "timestamptz"}

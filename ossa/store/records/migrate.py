@@ -15,13 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+from ossa.store.records.locks import Lock, hold
 from ossa.store.records.pool import connect
 
 log = logging.getLogger(__name__)
 
 PACKAGE = "ossa.store.records"
-# Of the advisory lock: any number that nobody else takes.
-LOCK = 0x0550A
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number integer PRIMARY KEY,
@@ -81,7 +80,7 @@ async def migrate(url: str, *, known: Sequence[Migration] | None = None) -> list
     """
     known = migrations() if known is None else known
     async with connect(url, application="ossa-migrate") as connection, connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+        await hold(connection, Lock.SCHEMA)
         await connection.execute(_TABLE)
         applied = {
             row["number"]: row["sha256"]

@@ -13,11 +13,10 @@ from uuid import UUID
 
 import asyncpg
 
+from ossa.store.records.locks import Lock, hold
 from ossa.store.records.pool import Connection
 
 State = Literal["open", "done", "refused", "withdrawn"]
-# Of the advisory lock under which open requests are counted: any number that nobody else takes.
-BOUND_LOCK = 0x0550B
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +87,7 @@ async def insert_within(connection: Connection, request: Request, *, bound: int)
     True: it was written; False: it was there already; None: too many are open.
     """
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", BOUND_LOCK)
+        await hold(connection, Lock.OPEN_REQUESTS)
         if await count_open(connection) >= bound:
             return None
         return bool(await insert(connection, [request], grace=0.0))

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ossa.store.records.locks import Lock, hold
 from ossa.store.records.pool import Connection, Records
 
 _COLUMNS = "kid, public_key, sealed_key, sealed_by, signs_from, signs_until, verifies_until"
-# Of the advisory lock under which keys are added: "ossakeys" as a number.
-_LOCK = 0x6F7373616B657973
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class SigningKeys:
             keys, now = await _read(db)
             if plan(keys, now) is None:
                 return keys, now
-            await db.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            await hold(db, Lock.SIGNING_KEYS)
             keys, now = await _read(db)
             new = plan(keys, now)
             if new is not None:
