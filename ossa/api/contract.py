@@ -48,6 +48,7 @@ ANNOTATION_AUTHOR = "ossa.dev/author"  # for whom a delegate acts
 # On an Execution: the request to the gateway that made it, and the trace that it belongs to (W3C Trace Context).
 ANNOTATION_REQUEST_ID = "ossa.dev/request-id"
 ANNOTATION_TRACEPARENT = "ossa.dev/traceparent"
+ANNOTATION_SOURCE = "ossa.dev/source"  # `websocket` where the request came by one; else unset
 # On an Execution that a member of a break-glass group made: that user. Policies are judged, and do not refuse.
 ANNOTATION_BREAK_GLASS = "ossa.dev/break-glass"
 

@@ -18,6 +18,7 @@ from ossa.gateway.metrics import Metrics
 from ossa.gateway.problems import Problem
 from ossa.gateway.settings import Settings
 from ossa.kube.client import ApiClient
+from ossa.store.records.requests import Source
 
 
 class Trail(Protocol):
@@ -65,6 +66,7 @@ class Call:
     identity: Identity
     address: str
     traceparent: str
+    source: Source = "api"  # of an Execution that it leads to
     # Writes into the audit trail that this is asked for, with the access and the verb as they are then.
     ask: Callable[[Call], Awaitable[None]]
     # For the audit trail: what was asked for last, and what is done where the route's name does not say it.

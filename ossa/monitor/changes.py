@@ -18,6 +18,7 @@ from ossa.api.contract import (
     ANNOTATION_AUTHOR,
     ANNOTATION_CREATED_BY,
     ANNOTATION_REQUEST_ID,
+    ANNOTATION_SOURCE,
     ANNOTATION_SPEC_CHANGED_BY,
     LABEL_TRIGGER,
 )
@@ -239,7 +240,10 @@ def _common(item: JSONObject) -> dict[str, Any]:
 def _source(metadata: Mapping[str, Any]) -> Source:
     if LABEL_TRIGGER in (metadata.get("labels") or {}):
         return "scheduler"
-    return "api" if ANNOTATION_REQUEST_ID in (metadata.get("annotations") or {}) else "resource"
+    held = metadata.get("annotations") or {}
+    if ANNOTATION_REQUEST_ID not in held:
+        return "resource"
+    return "websocket" if held.get(ANNOTATION_SOURCE) == "websocket" else "api"
 
 
 def _author(item: JSONObject) -> str | None:

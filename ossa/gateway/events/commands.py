@@ -44,6 +44,7 @@ class RestCommands:
             identity=identity,
             address=address,
             traceparent=trace.traceparent,
+            source="websocket",
             ask=lambda call: self._record(call, command, 0, ""),
         )
         try:

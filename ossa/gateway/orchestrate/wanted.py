@@ -13,6 +13,7 @@ from ossa.api.contract import (
     ANNOTATION_AUTHOR,
     ANNOTATION_CREATED_BY,
     ANNOTATION_REQUEST_ID,
+    ANNOTATION_SOURCE,
     ANNOTATION_TRACEPARENT,
     API_VERSION,
 )
@@ -45,22 +46,26 @@ def wanted(call: Call, namespace: str, spec: JSONObject, key: str | None) -> Req
         key=key,
         spec=text,
         traceparent=call.traceparent,
+        source=call.source,
     )
 
 
 def execution_of(request: Request) -> JSONObject:
     """The Execution to create."""
+    annotations = {
+        ANNOTATION_AUTHOR: request.user,
+        ANNOTATION_REQUEST_ID: str(request.id),
+        ANNOTATION_TRACEPARENT: request.traceparent,
+    }
+    if request.source != "api":
+        annotations[ANNOTATION_SOURCE] = request.source
     return {
         "apiVersion": API_VERSION,
         "kind": "Execution",
         "metadata": {
             "name": request.name,
             "namespace": request.namespace,
-            "annotations": {
-                ANNOTATION_AUTHOR: request.user,
-                ANNOTATION_REQUEST_ID: str(request.id),
-                ANNOTATION_TRACEPARENT: request.traceparent,
-            },
+            "annotations": annotations,
         },
         "spec": orjson.loads(request.spec),
     }

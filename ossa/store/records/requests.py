@@ -17,6 +17,7 @@ from ossa.store.records.locks import Lock, hold
 from ossa.store.records.pool import Connection
 
 State = Literal["open", "done", "refused", "withdrawn"]
+Source = Literal["api", "websocket"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class Request:
     key: str | None
     spec: str
     traceparent: str
+    source: Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +57,15 @@ class Closing:
 
 
 _COLUMNS = """
-    id, user_name, identity, namespace, name, idempotency_key, spec, traceparent, state, execution_uid, problem,
-    attempts, created_at
+    id, user_name, identity, namespace, name, idempotency_key, spec, traceparent, source, state, execution_uid,
+    problem, attempts, created_at
 """
 _INSERT = """
-    INSERT INTO requests (id, user_name, identity, namespace, name, idempotency_key, spec, traceparent, due_at)
-    SELECT r.id, r.user_name, r.identity, r.namespace, r.name, r.idempotency_key, r.spec, r.traceparent,
-        now() + make_interval(secs => $9)
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-        AS r (id, user_name, identity, namespace, name, idempotency_key, spec, traceparent)
+    INSERT INTO requests (id, user_name, identity, namespace, name, idempotency_key, spec, traceparent, source, due_at)
+    SELECT r.id, r.user_name, r.identity, r.namespace, r.name, r.idempotency_key, r.spec, r.traceparent, r.source,
+        now() + make_interval(secs => $10)
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+        $9::text[]) AS r (id, user_name, identity, namespace, name, idempotency_key, spec, traceparent, source)
     ON CONFLICT DO NOTHING
     RETURNING id
 """
@@ -76,7 +78,7 @@ async def insert(connection: Connection, requests: Sequence[Request], *, grace: 
     """
     columns = [
         [getattr(request, name) for request in requests]
-        for name in ("id", "user", "identity", "namespace", "name", "key", "spec", "traceparent")
+        for name in ("id", "user", "identity", "namespace", "name", "key", "spec", "traceparent", "source")
     ]
     return {row["id"] for row in await connection.fetch(_INSERT, *columns, grace)}
 
@@ -203,6 +205,7 @@ def _row(row: asyncpg.Record) -> Row:
         key=row["idempotency_key"],
         spec=row["spec"],
         traceparent=row["traceparent"],
+        source=row["source"],
         state=row["state"],
         execution_uid=row["execution_uid"],
         problem=row["problem"],

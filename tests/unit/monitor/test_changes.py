@@ -188,6 +188,10 @@ def test_what_comes_by_the_gateway_or_a_trigger_says_so_and_keeps_its_trace() ->
     }
     (event,) = told(None, state)
     assert (event.source, event.trace_id, event.user) == ("api", trace, "ossa:alice")
+    state["metadata"]["annotations"]["ossa.dev/source"] = "websocket"
+    assert told(None, state)[0].source == "websocket"
+    state["metadata"]["annotations"]["ossa.dev/source"] = "nowhere"  # anybody may write it
+    assert told(None, state)[0].source == "api"
     state["metadata"]["labels"] = {"ossa.dev/trigger": "nightly"}
     assert told(None, state)[0].source == "scheduler"
 

@@ -105,6 +105,21 @@ async def test_orchestrate_over_a_socket_is_what_it_is_over_rest(records_url: st
         assert (entry.user, entry.verb, entry.namespace, entry.status) == ("ossa:alice", "orchestrate", "lab", 202)
 
 
+async def test_the_execution_says_that_it_came_by_a_socket(records_url: str, redis_url: str) -> None:
+    """Whoever makes it: the API server was away when one was asked for."""
+    async with whole(records_url, redis_url) as gateway, gateway.socket() as socket:
+        await socket.send({"type": "command", "id": "1", "action": "orchestrate", "body": INLINE})
+        assert (await socket.of("answer"))["body"]["state"] == "Created"
+        gateway.lab.cluster.stopped = gateway.lab.people.cluster_away = True
+        await socket.send({"type": "command", "id": "2", "action": "orchestrate", "body": INLINE})
+        assert (await socket.of("answer"))["body"]["state"] == "Accepted"
+        gateway.lab.cluster.stopped = gateway.lab.people.cluster_away = False
+        await gateway.lab.carried_out()
+        await gateway.lab.post("/orchestrate", INLINE)
+        made = [item["metadata"]["annotations"] for item in gateway.lab.cluster.executions()]
+        assert sorted(held.get("ossa.dev/source", "") for held in made) == ["", "websocket", "websocket"]
+
+
 async def test_steering_over_a_socket(records_url: str, redis_url: str) -> None:
     async with whole(records_url, redis_url) as gateway, gateway.socket() as socket:
         gateway.put("run-1")
