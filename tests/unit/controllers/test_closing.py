@@ -10,10 +10,12 @@ from uuid import uuid4
 
 import asyncpg
 
-from controllers.closing import Closing
+from controllers.closing import AGAIN, Closing
 from ossa.store.records.closing import closed
 from ossa.store.records.pool import Records
 from ossa.store.records.write import Write, write
+from tests.unit.controllers.apiserver import ApiServer
+from tests.unit.controllers.test_crashes import EXECUTIONS, reconciler
 from tests.unit.records.objects import execution, uid
 from tests.unit.servers import Postgres
 
@@ -99,3 +101,29 @@ async def test_with_postgresql_away_it_waits_and_no_turn_does(postgres: Postgres
         postgres.start()
         await eventually(lambda: woken == [UID])
         assert closing.may_go(UID, None)
+
+
+async def test_the_reconciler_deletes_only_what_is_closed(records_url: str) -> None:
+    """At the end of its time: not while its end is not recorded, nor while its request is open; then at once."""
+    cluster = ApiServer()
+    for name, held in (("e", {"ossa.dev/request-id": REQUEST}), ("other", {})):
+        status = {"completedAt": "2026-11-20T10:01:00Z"}
+        item = execution(name, phase="Completed", tasks={}, status=status, metadata={"annotations": held})
+        item["spec"]["ttlSecondsAfterFinished"] = 1
+        cluster.create(EXECUTIONS, item)
+
+    def there() -> set[str]:
+        return {item["metadata"]["name"] for item in cluster.of(EXECUTIONS)}
+
+    await request_is(records_url, "open")
+    async with cluster.served() as config, reconciler(config, records=Records(records_url, application="test")):
+        await asyncio.sleep(0.5)
+        assert there() == {"e", "other"}
+        async with Records(records_url, application="test") as records, records.connection() as connection:
+            items = cluster.of(EXECUTIONS)
+            await write(connection, [Write("executions", i["metadata"]["uid"], 9, None, i) for i in items])
+        await eventually(lambda: there() == {"e"})
+        await asyncio.sleep(1.5 * AGAIN)  # it was asked for meanwhile
+        assert there() == {"e"}
+        await request_is(records_url, "done")
+        await eventually(lambda: there() == set())

@@ -32,6 +32,7 @@ from ossa.kube.config import KubeConfig
 from ossa.kube.pods import identity_of
 from ossa.kube.watch import list_and_watch
 from ossa.store.client import ArtifactClient
+from ossa.store.records.pool import Records
 from tests.unit.controllers.apiserver import ApiServer, succeeded
 
 EXECUTIONS, WORKFLOWS = paths.ossa("executions", "lab"), paths.ossa("workflows", "lab")
@@ -150,6 +151,7 @@ async def reconciler(
     artifacts: ArtifactClient | None = None,
     metrics: Metrics | None = None,
     judges: NoJudges | None = None,
+    records: Records | None = None,
 ) -> AsyncIterator[MortalClient]:
     """One life of the reconciler, with caches of its own."""
     async with MortalClient(config, at=at, after=after) as api:
@@ -166,6 +168,7 @@ async def reconciler(
             artifacts=artifacts or ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token),
             epoch=next(EPOCHS),
             judges=judges,
+            records=records,
         )
         if metrics is not None:
             metrics.follow(controller.loop)
@@ -177,6 +180,7 @@ async def reconciler(
             asyncio.create_task(list_and_watch(api, paths.ossa("approvals"), {}, controller.approvals)),
             *(asyncio.create_task(controller.loop.work()) for _ in range(4)),
             asyncio.create_task(controller.thinning.work()),
+            asyncio.create_task(controller.closing.run()),
         ]
         try:
             yield api

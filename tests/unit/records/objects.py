@@ -53,7 +53,8 @@ def execution(
     metadata: JSONObject | None = None,
 ) -> JSONObject:
     """An Execution of the Workflow `pipeline`."""
-    conditions = [{"type": "Finished", "status": "True"}] if phase == "Completed" else []
+    finished = {"type": "Finished", "status": "True", "reason": phase, "lastTransitionTime": CREATED}
+    conditions = [finished] if phase == "Completed" else []
     return resource(
         "Execution",
         name,
