@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 
 from ossa.bus.connection import check_url as check_bus_url
@@ -24,7 +25,7 @@ class Settings:
     port: int = 8080
     metrics_port: int = 9090
     origins: tuple[str, ...] = ()  # web pages that may call from a browser (CORS); none by default
-    trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-For is believed
     max_body: int = 1 << 20  # of a request; an object of the cluster may have 1.5 MiB
     max_depth: int = 64  # of the JSON in it
     max_headers: int = 32 << 10  # of a request, with its first line
@@ -57,7 +58,7 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
         port=int(number(environment, "OSSA_GATEWAY_PORT", default.port)),
         metrics_port=int(number(environment, "OSSA_METRICS_PORT", default.metrics_port)),
         origins=names(environment, "OSSA_GATEWAY_ORIGINS"),
-        trusted_proxies=names(environment, "OSSA_GATEWAY_TRUSTED_PROXIES"),
+        trusted_proxies=_networks(environment, "OSSA_GATEWAY_TRUSTED_PROXIES"),
         max_body=int(number(environment, "OSSA_GATEWAY_MAX_BODY", default.max_body, least=1)),
         max_depth=int(number(environment, "OSSA_GATEWAY_MAX_DEPTH", default.max_depth, least=1)),
         max_headers=int(number(environment, "OSSA_GATEWAY_MAX_HEADERS", default.max_headers, least=1024)),
@@ -72,3 +73,11 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
         drain_delay=number(environment, "OSSA_GATEWAY_DRAIN_DELAY", default.drain_delay),
         drain_timeout=number(environment, "OSSA_GATEWAY_DRAIN_TIMEOUT", default.drain_timeout),
     )
+
+
+def _networks(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Addresses and networks: uvicorn would take what is neither for the name of somebody who never comes."""
+    found = names(environment, name)
+    for one in found:
+        checked(name, one, ip_network)
+    return found
