@@ -34,7 +34,7 @@ Answer = Callable[[dict[str, Any]], web.Response | None]
 class Cluster(ApiServer):
     """As its base; `admit` answers instead of it, and `stopped` does so for everything, by breaking the connection.
 
-    Whatever list is gone on with was begun too long ago. `allowed` answers SubjectAccessReviews.
+    Whatever list is gone on with was begun too long ago. `allowed` answers whether a user may do something.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Cluster(ApiServer):
         self.stopped = False
         self.asked = 0
         self.admit: Answer = lambda _: None
-        self.allowed: Callable[[Access], bool] = lambda _: False
+        self.allowed: Callable[[str, Access], bool] = lambda *_: False
 
     def executions(self, namespace: str = "lab") -> list[dict[str, Any]]:
         """All there are."""
@@ -61,7 +61,8 @@ class Cluster(ApiServer):
     def _post(self, path: str, item: dict[str, Any]) -> web.Response:
         if path == ACCESS_REVIEWS:
             asked = item["spec"]["resourceAttributes"]
-            allowed = self.allowed(Access(asked["verb"], asked["resource"], asked["namespace"], asked["name"]))
+            access = Access(asked["verb"], asked["resource"], asked["namespace"], asked["name"])
+            allowed = self.allowed(item["spec"]["user"], access)
             return web.json_response({"status": {"allowed": allowed}}, status=201)
         return self.admit(item) or super()._post(path, item)
 

@@ -43,7 +43,7 @@ def servers(postgres: Postgres, redis: Redis, database: str) -> tuple[str, str]:
 async def test_the_process(tmp_path: Path, servers: tuple[str, str]) -> None:
     """One process for many claims, because it takes seconds to start."""
     cluster = Cluster()
-    cluster.allowed = lambda _: True
+    cluster.allowed = lambda *_: True
     async with cluster.served() as config:
         path = kubeconfig(tmp_path, config.server)
         async with serving_with(tmp_path, *servers, KUBECONFIG=str(path), OSSA_GATEWAY_DRAIN_DELAY="0.5") as held:
@@ -62,7 +62,7 @@ async def test_it_lives_while_it_waits_for_postgresql(
     """Or it would be killed by whoever looks after it, for as long as PostgreSQL is away."""
     await asyncio.to_thread(postgres.stop)
     cluster, port = Cluster(), free_port()
-    cluster.allowed = lambda _: True
+    cluster.allowed = lambda *_: True
     async with cluster.served() as config, asyncio.TaskGroup() as group:
         path = kubeconfig(tmp_path, config.server)
         waiting = group.create_task(it_waits(f"http://127.0.0.1:{port}", postgres))

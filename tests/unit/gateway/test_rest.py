@@ -154,7 +154,7 @@ async def test_with_the_api_server_away_the_records_answer(records_url: str) -> 
     """To whom the permission was seen lately, also of what they never asked for before."""
     now = 0.0
     async with gateway(records_url, authorizer=lambda api: SubjectAccess(api, clock=lambda: now)) as held:
-        held.cluster.allowed = lambda asked: (asked.namespace, asked.resource) == ("lab", "executions")
+        held.cluster.allowed = lambda _, asked: (asked.namespace, asked.resource) == ("lab", "executions")
         put(held, execution("x1"), execution("x2"))
         await record(held, execution("x1"), execution("x2"))
         for path in ("", "/x1", "/x1/tasks"):
@@ -176,7 +176,7 @@ async def test_a_right_to_one_object_is_none_to_another(records_url: str) -> Non
     """Neither with the API server there nor without it."""
     now = 0.0
     async with gateway(records_url, authorizer=lambda api: SubjectAccess(api, clock=lambda: now)) as held:
-        held.cluster.allowed = lambda asked: asked.name in {"x1", "wine"}
+        held.cluster.allowed = lambda _, asked: asked.name in {"x1", "wine"}
         put(held, execution("x1"), execution("x2"))
         await record(held, execution("x1"), execution("x2"))
         for away, other in ((False, 403), (True, 503)):
