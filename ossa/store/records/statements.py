@@ -92,6 +92,7 @@ WHERE executions.resource_version < EXCLUDED.resource_version
 """
 
 # Tasks of a state that came too late are left out. An attempt that the object does not name is the one recorded last.
+# What an agent of type judge gave is a decision, made once: a task, or an item of it, completes once.
 TASKS = """
 WITH given AS (
     SELECT r.*, e.created_at AS execution_created_at, e.namespace, COALESCE(
@@ -126,7 +127,17 @@ WITH given AS (
         completed_at = COALESCE(EXCLUDED.completed_at, tasks.completed_at),
         resource_version = EXCLUDED.resource_version, recorded_at = now()
     WHERE tasks.resource_version < EXCLUDED.resource_version
-    RETURNING agent_id, GREATEST(started_at, completed_at) AS at
+    RETURNING id, execution_id, agent_id, name, status, output, completed_at, GREATEST(started_at, completed_at) AS at
+), judged AS (
+    INSERT INTO decisions (id, namespace, execution_id, task, agent_id, verdict, reason, decided_at)
+    SELECT md5(concat_ws('/', 'judged', w.id))::uuid, a.namespace, w.execution_id, w.name, a.id,
+        CASE WHEN jsonb_typeof(w.output->'verdict') = 'string' THEN w.output->>'verdict' ELSE 'Judged' END,
+        CASE WHEN jsonb_typeof(w.output->'reason') = 'string' THEN w.output->>'reason' ELSE '' END,
+        COALESCE(w.completed_at, now())
+    FROM written w JOIN agents a ON a.id = w.agent_id AND a.type = 'judge'
+    WHERE w.status = 'Completed'
+    ORDER BY 1
+    ON CONFLICT (id) DO NOTHING
 )
 UPDATE agents SET last_heartbeat = seen.at
 FROM (SELECT agent_id, max(at) AS at FROM written WHERE agent_id IS NOT NULL GROUP BY agent_id) seen

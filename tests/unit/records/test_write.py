@@ -169,6 +169,34 @@ async def test_the_first_decision_of_a_user_stays(records: Records) -> None:
     assert [row["verdict"] for row in await ask(records, "SELECT verdict FROM decisions")] == ["Approved"]
 
 
+async def test_what_a_judge_gives_is_a_decision(records: Records) -> None:
+    """Once, however often it is told; what another agent gives is none, nor what a judge has not given yet."""
+    judge = agent("judge")
+    judge["spec"]["type"] = "judge"
+    by = {name: TaskInfo("judge") for name in ("review", "each", "later")} | {"one": TaskInfo("worker")}
+    done = {"completedAt": "2026-11-20T10:00:30Z"}
+    tasks = {
+        "one": task("Completed", output={"verdict": "Approved"}, **done),
+        "review": task("Completed", output={"verdict": "Rejected", "reason": "too old", "score": 1}, **done),
+        "each": {"phase": "Completed", "items": {"total": 1, "started": 1, "outputs": [{"verdict": 7}]}},
+        "later": task("Running", output={"verdict": "Approved"}),
+    }
+    for version in (1, 2):
+        run = replace(change(execution("e", version=version, tasks=tasks)), tasks=by)
+        await put(records, *map(change, (judge, agent("worker"))), run)
+    rows = await ask(records, "SELECT * FROM decisions ORDER BY task, verdict, reason")
+    assert [(row["task"], row["verdict"], row["reason"]) for row in rows] == [
+        ("each", "Judged", ""),  # the forEach, which gives nothing itself
+        ("each", "Judged", ""),
+        ("review", "Rejected", "too old"),
+    ]
+    assert {str(row["agent_id"]) for row in rows} == {uid("Agent/judge")}
+    assert {(str(row["execution_id"]), row["principal_id"], row["approval_id"]) for row in rows} == {
+        (uid("Execution/e"), None, None)
+    }
+    assert rows[-1]["decided_at"].isoformat() == "2026-11-20T10:00:30+00:00"
+
+
 @pytest.mark.parametrize(
     "evil",
     ["'; DROP TABLE tasks; --", '"); DELETE FROM executions; --', "$1", "a\\", "{}", "%s", "a\0b", "\u202e", "😀"],
