@@ -6,12 +6,13 @@ import asyncio
 import json
 import secrets
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from ossa.kube import paths
-from tests.e2e.harness import Namespace, kubectl, task, workflow
+from tests.e2e.harness import Namespace, execution, kubectl, task, workflow
 from tests.e2e.harness.cluster import SYSTEM_NAMESPACE
 from tests.e2e.harness.gateway import User, until_finished
 from tests.e2e.harness.objects import JSONObject
@@ -22,6 +23,7 @@ GREETING = """printf '{"greeting": "hello"}' > $OSSA_OUTPUT"""
 # The archive is written in objects of many entries: a quiet trail waits a while for more of them.
 ARCHIVED_SECONDS = 120.0
 OUTAGE_REQUESTS = 60
+TTL = 5  # seconds
 
 
 async def test_a_request_is_answered_followed_recorded_and_archived(
@@ -89,6 +91,36 @@ async def test_another_user_sees_nothing_of_it(namespace: Namespace, user: User)
     answer = await user.orchestrate({"namespace": "kube-system", "workflow": "flow"})
     assert answer.status_code == httpx.codes.FORBIDDEN
     assert "kube-system" in answer.json()["detail"]
+
+
+async def test_what_has_ended_stays_while_its_row_is_open(namespace: Namespace, records: Records) -> None:
+    """The end of its time is not enough: who takes up an open request would make it a second time."""
+    request = uuid4()
+    await records.rows(
+        "INSERT INTO requests (id, user_name, identity, namespace, name, spec, traceparent, due_at) "
+        "VALUES ($1, 'ossa:e2e', '{}', $2, 'run', '{}', '', now() + interval '1 day')",
+        request,
+        namespace.name,
+    )
+    item = execution("run", "flow")
+    item["metadata"]["annotations"] = {"ossa.dev/request-id": str(request)}
+    item["spec"]["ttlSecondsAfterFinished"] = TTL
+    await namespace.apply(workflow("flow", [task("none", "nobody", when="${{ false }}")]), item)
+    uid = (await namespace.completes("run")).metadata.uid
+
+    async def row() -> bool:
+        return bool(await records.rows("SELECT FROM executions WHERE id = $1 AND finished", uid))
+
+    await namespace.wait(row, "the row of the Execution")
+    await asyncio.sleep(TTL + 5)  # and so long as the reconciler takes to ask again, twice
+    assert (await namespace.get("executions", "run"))["metadata"]["uid"] == uid
+    await records.rows("UPDATE requests SET state = 'done', closed_at = now() WHERE id = $1", request)
+
+    async def deleted() -> bool:
+        listed = await namespace.cluster.api.get(paths.ossa("executions", namespace.name))
+        return not listed["items"]
+
+    await namespace.wait(deleted, "the Execution to be deleted")
 
 
 # --- outages -----------------------------------------------------------------------------------------------------
