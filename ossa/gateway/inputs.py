@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from ossa.gateway.answers import invalid
@@ -40,6 +41,7 @@ class NotUnderstood(Exception):
 
 class Inputs:
     """Of one route, whose function takes the request, parameters of path, query and headers, and a JSON body.
+    A model may stand for several parameters of the query.
 
     max_depth: how deep the body's JSON may be nested.
     """
@@ -50,7 +52,9 @@ class Inputs:
         if given.call is None or request is None or {request, *(field.name for field in fields)} != _named(given.call):
             raise TypeError(f"{given.path}: a route takes the request, parameters and at most one body, and no more")
         self._request, self._max_depth = request, max_depth
-        self._path, self._query = _fields(given.path_params), _fields(given.query_params)
+        self._path = _fields(given.path_params)
+        self._query = _fields([field for field in given.query_params if _model_of(field) is None])
+        self._models = [(_aliases(kind), field) for field in given.query_params if (kind := _model_of(field))]
         self._headers = [(alias.lower().encode(), *more) for alias, *more in _fields(given.header_params)]
         self._body = next(iter(_fields(given.body_params)), None)
 
@@ -66,10 +70,12 @@ class Inputs:
         path = request.path_params
         for alias, name, field in self._path:
             _take(field, path[alias], ("path", alias), into=values, name=name, errors=errors)
-        if self._query:
-            query: Mapping[str, str] = request.query_params if request.scope["query_string"] else {}
-            for alias, name, field in self._query:
-                _take(field, query.get(alias, _UNSET), ("query", alias), into=values, name=name, errors=errors)
+        query: Mapping[str, str] = request.query_params if request.scope["query_string"] else {}
+        for alias, name, field in self._query:
+            _take(field, query.get(alias, _UNSET), ("query", alias), into=values, name=name, errors=errors)
+        for aliases, field in self._models:
+            found = {alias: query[alias] for alias in aliases if alias in query}
+            _take(field, found, ("query",), into=values, name=field.name, errors=errors)
         for lower, name, field in self._headers:
             sent = header(request.scope, lower)
             value = _UNSET if sent is None else sent.decode("latin-1")
@@ -119,6 +125,16 @@ def _named(call: Callable[..., Any]) -> set[str]:
 def _fields(of: Sequence[Any]) -> list[tuple[str, str, Any]]:
     """As (name in the request, name of the argument, FastAPI's field)."""
     return [(field.alias, field.name, field) for field in of]
+
+
+def _model_of(field: Any) -> type[BaseModel] | None:
+    """The model, where a field of FastAPI's stands for several parameters."""
+    kind = field.field_info.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _aliases(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 def _take(  # noqa: PLR0913 - each by name

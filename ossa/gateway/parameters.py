@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Header, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
 
 from ossa.api.base import DNS_LABEL, DNS_SUBDOMAIN
 from ossa.api.gateway import DEFAULT_LIMIT, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_PATTERN, MAX_LIMIT
@@ -14,8 +15,6 @@ Name = Annotated[str, Path(pattern=DNS_SUBDOMAIN, max_length=253, description="N
 TaskQuery = Annotated[
     str | None, Query(pattern=DNS_LABEL, max_length=63, description="The task; unset: the only one that there is.")
 ]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description=f"Items of a page, {DEFAULT_LIMIT} by default.")]
-Cursor = Annotated[str | None, Query(max_length=4096, description="`next` of the page before.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -24,3 +23,17 @@ IdempotencyKey = Annotated[
         description="The same request with the same key leads to one Execution, however often it is sent.",
     ),
 ]
+
+
+class Paging(BaseModel):
+    """Which page of a list. A list that can be asked for some of its items alone adds what they are chosen by."""
+
+    model_config = ConfigDict(frozen=True)
+
+    limit: int = Field(
+        default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description=f"Items of a page, {DEFAULT_LIMIT} by default."
+    )
+    cursor: str | None = Field(default=None, max_length=4096, description="`next` of the page before.")
+
+
+PageQuery = Annotated[Paging, Query()]

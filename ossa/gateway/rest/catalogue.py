@@ -7,13 +7,13 @@ from http import HTTPStatus
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from ossa.api.agent import AgentType
 from ossa.api.base import DNS_LABEL, StatusModel
 from ossa.api.gateway import (
     AGENT,
     AGENTS,
-    DEFAULT_LIMIT,
     NAMESPACE_AGENTS,
     NAMESPACE_WORKFLOWS,
     WORKFLOW,
@@ -26,7 +26,7 @@ from ossa.gateway.answers import JSON
 from ossa.gateway.context import Collaborators, call_of
 from ossa.gateway.guard import signed_in
 from ossa.gateway.identity import Access
-from ossa.gateway.parameters import Cursor, Limit, Name, Namespace
+from ossa.gateway.parameters import Name, Namespace, Paging
 from ossa.gateway.problems import Problem
 from ossa.gateway.refusals import RETRY_AFTER
 from ossa.gateway.registry import Key, Registry, Shelf
@@ -34,12 +34,38 @@ from ossa.store.records import pages
 from ossa.store.records.pages import BadCursor
 
 V = TypeVar("V", bound=StatusModel)
-Type = Annotated[AgentType | None, Query(description="Those of this type.")]
-CapabilityName = Annotated[
-    str | None, Query(pattern=DNS_LABEL, max_length=63, description="Those that have this capability.")
-]
-Ready = Annotated[bool | None, Query(description="true: those that a task can run on now.")]
-Published = Annotated[bool | None, Query(description="true: those that Executions can start.")]
+
+
+class WhichAgents(Paging):
+    """What a list of agents is asked for."""
+
+    type: AgentType | None = Field(default=None, description="Those of this type.")
+    capability: str | None = Field(
+        default=None, pattern=DNS_LABEL, max_length=63, description="Those that have this capability."
+    )
+    ready: bool | None = Field(default=None, description="true: those that a task can run on now.")
+
+    def matches(self, agent: AgentView) -> bool:
+        """Whether the list has it."""
+        return (
+            self.type in (None, agent.type)
+            and (self.capability is None or any(held.name == self.capability for held in agent.capabilities))
+            and self.ready in (None, agent.ready == "True")
+        )
+
+
+class WhichWorkflows(Paging):
+    """What a list of workflows is asked for."""
+
+    published: bool | None = Field(default=None, description="true: those that Executions can start.")
+
+    def matches(self, workflow: WorkflowView) -> bool:
+        """Whether the list has it."""
+        return self.published in (None, workflow.phase == "Published")
+
+
+AgentsQuery = Annotated[WhichAgents, Query()]
+WorkflowsQuery = Annotated[WhichWorkflows, Query()]
 
 
 def router(c: Collaborators, registry: Registry) -> APIRouter:
@@ -53,49 +79,19 @@ def router(c: Collaborators, registry: Registry) -> APIRouter:
 def _agents(c: Collaborators, registry: Registry) -> APIRouter:
     routes = APIRouter(route_class=signed_in(c), tags=["agents"])
 
-    async def listed(  # noqa: PLR0913, PLR0917 - query parameters
-        request: Request,
-        namespace: str | None,
-        type_: str | None,
-        capability: str | None,
-        ready: bool | None,
-        limit: int,
-        cursor: str | None,
-    ) -> Response:
-        def matches(agent: AgentView) -> bool:
-            return (
-                type_ in (None, agent.type)
-                and (capability is None or any(held.name == capability for held in agent.capabilities))
-                and ready in (None, agent.ready == "True")
-            )
-
+    async def listed(request: Request, namespace: str | None, which: WhichAgents) -> Response:
         await call_of(request).require_to_read(c.authorizer, Access("list", "agents", namespace or ""))
-        return _page(registry.agents, namespace, matches, limit, cursor)
+        return _page(registry.agents, namespace, which.matches, which)
 
     @routes.get(AGENTS, response_model=Page[AgentView], summary="Agents of all namespaces")
-    async def list_all(  # noqa: PLR0913, PLR0917 - likewise
-        request: Request,
-        type: Type = None,  # noqa: A002 - the parameter's name
-        capability: CapabilityName = None,
-        ready: Ready = None,
-        limit: Limit = DEFAULT_LIMIT,
-        cursor: Cursor = None,
-    ) -> Response:
+    async def list_all(request: Request, which: AgentsQuery) -> Response:
         """For who may list agents in the whole cluster."""
-        return await listed(request, None, type, capability, ready, limit, cursor)
+        return await listed(request, None, which)
 
     @routes.get(NAMESPACE_AGENTS, response_model=Page[AgentView], summary="Agents of a namespace")
-    async def list_some(  # noqa: PLR0913, PLR0917 - likewise
-        request: Request,
-        namespace: Namespace,
-        type: Type = None,  # noqa: A002 - likewise
-        capability: CapabilityName = None,
-        ready: Ready = None,
-        limit: Limit = DEFAULT_LIMIT,
-        cursor: Cursor = None,
-    ) -> Response:
+    async def list_some(request: Request, namespace: Namespace, which: AgentsQuery) -> Response:
         """Discovery: what can do this?"""
-        return await listed(request, namespace, type, capability, ready, limit, cursor)
+        return await listed(request, namespace, which)
 
     @routes.get(AGENT, response_model=AgentView, summary="One agent")
     async def get(request: Request, namespace: Namespace, name: Name) -> Response:
@@ -109,35 +105,19 @@ def _agents(c: Collaborators, registry: Registry) -> APIRouter:
 def _workflows(c: Collaborators, registry: Registry) -> APIRouter:
     routes = APIRouter(route_class=signed_in(c), tags=["workflows"])
 
-    async def listed(
-        request: Request, namespace: str | None, published: bool | None, limit: int, cursor: str | None
-    ) -> Response:
+    async def listed(request: Request, namespace: str | None, which: WhichWorkflows) -> Response:
         await call_of(request).require_to_read(c.authorizer, Access("list", "workflows", namespace or ""))
-        return _page(
-            registry.workflows,
-            namespace,
-            lambda workflow: published in (None, workflow.phase == "Published"),
-            limit,
-            cursor,
-        )
+        return _page(registry.workflows, namespace, which.matches, which)
 
     @routes.get(WORKFLOWS, response_model=Page[WorkflowView], summary="Workflows of all namespaces")
-    async def list_all(
-        request: Request, published: Published = None, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
-    ) -> Response:
+    async def list_all(request: Request, which: WorkflowsQuery) -> Response:
         """For who may list workflows in the whole cluster."""
-        return await listed(request, None, published, limit, cursor)
+        return await listed(request, None, which)
 
     @routes.get(NAMESPACE_WORKFLOWS, response_model=Page[WorkflowView], summary="Workflows of a namespace")
-    async def list_some(
-        request: Request,
-        namespace: Namespace,
-        published: Published = None,
-        limit: Limit = DEFAULT_LIMIT,
-        cursor: Cursor = None,
-    ) -> Response:
+    async def list_some(request: Request, namespace: Namespace, which: WorkflowsQuery) -> Response:
         """By name."""
-        return await listed(request, namespace, published, limit, cursor)
+        return await listed(request, namespace, which)
 
     @routes.get(WORKFLOW, response_model=WorkflowView, summary="One workflow")
     async def get(request: Request, namespace: Namespace, name: Name) -> Response:
@@ -148,12 +128,10 @@ def _workflows(c: Collaborators, registry: Registry) -> APIRouter:
     return routes
 
 
-def _page(
-    shelf: Shelf[V], namespace: str | None, matches: Callable[[V], bool], limit: int, cursor: str | None
-) -> Response:
+def _page(shelf: Shelf[V], namespace: str | None, matches: Callable[[V], bool], paging: Paging) -> Response:
     _check(shelf)
-    after = _after(cursor) if cursor is not None else None
-    items, last = shelf.page(namespace, matches, limit=limit, after=after)
+    after = _after(paging.cursor) if paging.cursor is not None else None
+    items, last = shelf.page(namespace, matches, limit=paging.limit, after=after)
     return JSON({"items": items, **({"next": pages.encode(last)} if last is not None else {})})
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from ossa.api.base import DNS_SUBDOMAIN, JSONObject
 from ossa.api.execution import ExecutionPhase
 from ossa.api.gateway import (
-    DEFAULT_LIMIT,
     EXECUTION,
     EXECUTIONS,
     NAMESPACE_EXECUTIONS,
@@ -27,7 +24,7 @@ from ossa.gateway.answers import JSON
 from ossa.gateway.context import Collaborators, call_of
 from ossa.gateway.guard import signed_in
 from ossa.gateway.identity import Access
-from ossa.gateway.parameters import Cursor, Limit, Name, Namespace
+from ossa.gateway.parameters import Name, Namespace, PageQuery, Paging
 from ossa.gateway.problems import Problem
 from ossa.gateway.rest.views import (
     execution_summary,
@@ -46,25 +43,18 @@ from ossa.store.records.queries import ExecutionFilter
 
 # How cursors begin that go on with a list of the cluster.
 _OF_CLUSTER = "cluster."
-Phase = Annotated[ExecutionPhase | None, Query(description="Those in this phase.")]
-WorkflowName = Annotated[
-    str | None, Query(pattern=DNS_SUBDOMAIN, max_length=253, description="Those of this Workflow.")
-]
-Author = Annotated[str | None, Query(max_length=512, description="Those that this user asked for.")]
-Since = Annotated[AwareDatetime | None, Query(description="Those created then or later.")]
-Until = Annotated[AwareDatetime | None, Query(description="Those created before.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Which:
+class Which(Paging):
     """What a list is asked for."""
 
-    namespace: str | None
-    phase: str | None
-    workflow: str | None
-    author: str | None
-    since: datetime | None
-    until: datetime | None
+    phase: ExecutionPhase | None = Field(default=None, description="Those in this phase.")
+    workflow: str | None = Field(
+        default=None, pattern=DNS_SUBDOMAIN, max_length=253, description="Those of this Workflow."
+    )
+    author: str | None = Field(default=None, max_length=512, description="Those that this user asked for.")
+    since: AwareDatetime | None = Field(default=None, description="Those created then or later.")
+    until: AwareDatetime | None = Field(default=None, description="Those created before.")
 
     def matches(self, item: ExecutionSummary) -> bool:
         """As the records' own query would have it."""
@@ -77,45 +67,27 @@ class Which:
         )
 
 
+WhichQuery = Annotated[Which, Query()]
+
+
 def router(c: Collaborators) -> APIRouter:
     """The routes."""
     routes = APIRouter(route_class=signed_in(c), tags=["executions"])
 
-    async def listed(request: Request, which: Which, limit: int, cursor: str | None) -> Response:
-        await call_of(request).require_to_read(c.authorizer, Access("list", "executions", which.namespace or ""))
-        page = await list_executions(c, which, limit, cursor)
+    async def listed(request: Request, namespace: str | None, which: Which) -> Response:
+        await call_of(request).require_to_read(c.authorizer, Access("list", "executions", namespace or ""))
+        page = await list_executions(c, namespace, which)
         return JSON(page.to_json())
 
     @routes.get(EXECUTIONS, response_model=Page[ExecutionSummary], summary="Executions of all namespaces")
-    async def list_all(  # noqa: PLR0913, PLR0917 - query parameters
-        request: Request,
-        phase: Phase = None,
-        workflow: WorkflowName = None,
-        author: Author = None,
-        since: Since = None,
-        until: Until = None,
-        limit: Limit = DEFAULT_LIMIT,
-        cursor: Cursor = None,
-    ) -> Response:
+    async def list_all(request: Request, which: WhichQuery) -> Response:
         """For who may list executions in the whole cluster."""
-        which = Which(namespace=None, phase=phase, workflow=workflow, author=author, since=since, until=until)
-        return await listed(request, which, limit, cursor)
+        return await listed(request, None, which)
 
     @routes.get(NAMESPACE_EXECUTIONS, response_model=Page[ExecutionSummary], summary="Executions of a namespace")
-    async def list_some(  # noqa: PLR0913, PLR0917 - likewise
-        request: Request,
-        namespace: Namespace,
-        phase: Phase = None,
-        workflow: WorkflowName = None,
-        author: Author = None,
-        since: Since = None,
-        until: Until = None,
-        limit: Limit = DEFAULT_LIMIT,
-        cursor: Cursor = None,
-    ) -> Response:
+    async def list_some(request: Request, namespace: Namespace, which: WhichQuery) -> Response:
         """The newest first, those too that are gone from the cluster."""
-        which = Which(namespace=namespace, phase=phase, workflow=workflow, author=author, since=since, until=until)
-        return await listed(request, which, limit, cursor)
+        return await listed(request, namespace, which)
 
     @routes.get(EXECUTION, response_model=ExecutionView, summary="One Execution")
     async def get(request: Request, namespace: Namespace, name: Name) -> Response:
@@ -127,18 +99,16 @@ def router(c: Collaborators) -> APIRouter:
         return JSON(recorded_view(await recorded(c, namespace, name)).to_json())
 
     @routes.get(TASKS, response_model=Page[TaskView], summary="Tasks of an Execution")
-    async def tasks(
-        request: Request, namespace: Namespace, name: Name, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
-    ) -> Response:
+    async def tasks(request: Request, namespace: Namespace, name: Name, paging: PageQuery) -> Response:
         """Where each stands; with a cursor, or where it is gone from the cluster, each attempt that was recorded."""
         await call_of(request).require_to_read(c.authorizer, Access("get", "executions", namespace, name))
-        item = await live(c, namespace, name) if cursor is None else None
+        item = await live(c, namespace, name) if paging.cursor is None else None
         if item is not None:
             return JSON(Page[TaskView](items=tasks_of(item)).to_json())
         row = await recorded(c, namespace, name)
         try:
             async with c.records.connection() as connection:
-                page = await queries.list_tasks(connection, row, limit=limit, cursor=cursor)
+                page = await queries.list_tasks(connection, row, limit=paging.limit, cursor=paging.cursor)
         except BadCursor as error:
             raise _bad_cursor(str(error)) from error
         return JSON(Page[TaskView](items=[recorded_task(held) for held in page.items], next=page.cursor).to_json())
@@ -184,23 +154,24 @@ def missing(namespace: str, name: str) -> Problem:
     )
 
 
-async def list_executions(c: Collaborators, which: Which, limit: int, cursor: str | None) -> Page[ExecutionSummary]:
+async def list_executions(c: Collaborators, namespace: str | None, which: Which) -> Page[ExecutionSummary]:
     """From the records; from the cluster where those are away, or the list was begun there."""
+    cursor = which.cursor
     if cursor is not None and cursor.startswith(_OF_CLUSTER):
-        return await _from_cluster(c, which, limit, cursor.removeprefix(_OF_CLUSTER))
+        return await _from_cluster(c, namespace, which, cursor.removeprefix(_OF_CLUSTER))
     try:
         async with c.records.connection() as connection:
             page = await queries.list_executions(
                 connection,
                 ExecutionFilter(
-                    namespace=which.namespace,
+                    namespace=namespace,
                     phase=which.phase,
                     workflow=which.workflow,
                     author=which.author,
                     since=which.since,
                     until=which.until,
                 ),
-                limit=limit,
+                limit=which.limit,
                 cursor=cursor,
             )
     except BadCursor as error:
@@ -208,7 +179,7 @@ async def list_executions(c: Collaborators, which: Which, limit: int, cursor: st
     except RecordsUnavailable:
         if cursor is not None:
             raise
-        return await _from_cluster(c, which, limit, "")
+        return await _from_cluster(c, namespace, which, "")
     return Page[ExecutionSummary](items=[recorded_summary(row) for row in page.items], next=page.cursor)
 
 
@@ -216,11 +187,11 @@ def _bad_cursor(detail: str) -> Problem:
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, more={"field": "cursor"})
 
 
-async def _from_cluster(c: Collaborators, which: Which, limit: int, token: str) -> Page[ExecutionSummary]:
+async def _from_cluster(c: Collaborators, namespace: str | None, which: Which, token: str) -> Page[ExecutionSummary]:
     """What is there now, by name; a page may have fewer than asked for, and go on."""
-    params = {"limit": str(limit), **({"continue": token} if token else {})}
+    params = {"limit": str(which.limit), **({"continue": token} if token else {})}
     try:
-        found = await c.api.get(ossa("executions", which.namespace), params)
+        found = await c.api.get(ossa("executions", namespace), params)
     except Gone as error:  # the API server keeps a list for some minutes
         raise _bad_cursor("cursor: this list was begun too long ago; leave it out to begin anew") from error
     items = [execution_summary(item) for item in found.get("items") or ()]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, BackgroundTasks, Body, Cookie, Depends, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Body, Cookie, Depends, Query, Request, Response
 from fastapi.dependencies.utils import get_dependant
 
 from ossa.api.gateway import ApproveRequest
@@ -16,10 +16,11 @@ from ossa.gateway.answers import JSON
 from ossa.gateway.direct import Direct
 from ossa.gateway.guard import signed_in
 from ossa.gateway.inputs import Inputs
-from ossa.gateway.parameters import IdempotencyKey, Limit, Name
+from ossa.gateway.parameters import IdempotencyKey, Name, PageQuery
 from tests.unit.gateway.lab import lab
 from tests.unit.gateway.serving import SETTINGS, served
 
+Limit = Annotated[int, Query(ge=1)]
 SECOND = {"name": "second", "limit": 7, "key": None, "same": True}
 
 
@@ -44,6 +45,10 @@ def things(c: Any) -> APIRouter:
     async def one(request: Request, name: Name, limit: Limit = 7, idempotency_key: IdempotencyKey = None) -> Response:
         return JSON({**request.path_params, "limit": limit, "key": idempotency_key, "same": name in request.url.path})
 
+    @routes.get("/things")
+    async def some(_: Request, paging: PageQuery) -> Response:
+        return JSON({"limit": paging.limit, "cursor": paging.cursor})
+
     @routes.post("/things/{name}")
     async def change(request: Request, name: Name, body: ApproveRequest) -> Response:
         return JSON({"name": name, "verdict": body.verdict, "method": request.method})
@@ -59,7 +64,7 @@ async def test_the_first_route_that_matches_answers(records_url: str) -> None:
         assert given.json() == {"name": "a-b", "limit": 3, "key": "k-1234567", "same": True}
         answer = await client.post("/things/x", json={"verdict": "Rejected"})
         assert answer.json() == {"name": "x", "verdict": "Rejected", "method": "POST"}
-        for path in ("/things/", "/things/x/y", "/things", "/things/x%0A"):
+        for path in ("/things/", "/things/x/y", "/thing", "/things/x%0A"):
             assert (await client.get(path)).status_code in (404, 422)
         answer = await client.delete("/things/x")
         assert (answer.status_code, answer.json()["status"]) == (405, 405)
@@ -75,6 +80,15 @@ async def test_all_that_is_wrong_is_told_at_once(records_url: str) -> None:
             422,
             [{"field": "body", "detail": "is missing, and required"}],
         )
+
+
+async def test_a_model_takes_its_parameters_of_the_query(records_url: str) -> None:
+    async with asking(records_url) as client:
+        assert (await client.get("/things")).json() == {"limit": 50, "cursor": None}
+        given = await client.get("/things?limit=1&cursor=a%20b&limit=3&other=1")
+        assert given.json() == {"limit": 3, "cursor": "a b"}
+        wrong = (await client.get("/things", params={"limit": "many", "cursor": "c" * 5000})).json()
+        assert [one["field"] for one in wrong["errors"]] == ["limit", "cursor"]
 
 
 async def depends(request: Request, held: Annotated[str, Depends(lambda: "")]) -> None:
