@@ -7,7 +7,6 @@ codes: 0 after a signal, 1 where the settings do not fit; the last line on stder
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ import uvloop
 from prometheus_client import start_http_server
 from redis.asyncio import Redis
 
+from ossa import heap
 from ossa.audit.heads import BadKey, Signer
 from ossa.bus.connection import connect
 from ossa.environment import BadSetting
@@ -130,8 +130,7 @@ async def serve(
         app, drain = await stack.enter_async_context(assembled(c, redis, others, health=health, tracing=tracing))
         # What has been made so far lives as long as the process: 80 ms, in which no request is answered, each time that
         # the collector walks over it.
-        gc.collect()
-        gc.freeze()
+        heap.settle()
         http = server(app, settings, metrics)
         await stack.enter_async_context(
             serving(http, sock, health=health, drain_delay=settings.drain_delay, drain=drain)

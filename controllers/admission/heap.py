@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+
+from ossa import heap
 
 # Seconds without a change after which what was made is taken for long-lived: policies come and go together.
 QUIET_SECONDS = 1.0
@@ -27,6 +28,4 @@ class Heap:
     def settle(self) -> None:
         """Freezes all that is there, once what nobody holds any more has been collected."""
         self._due = None
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
+        heap.settle()
