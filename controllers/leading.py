@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from controllers.metrics import Metrics
 from ossa.kube.config import KubeConfig
 from ossa.kube.elector import Elector
 from ossa.kube.probes import probes
-
-T = TypeVar("T")
 
 # The Lease's name; the chart's policy for the epoch of pods reads it too.
 LEASE = "ossa-reconciler"
@@ -43,26 +39,6 @@ async def health(endpoint: str, elector: Elector) -> AsyncIterator[None]:
         raise ValueError(f"{endpoint!r} names no host and port to serve at")
     async with probes(url.hostname, url.port, ready=elector.in_touch, path=url.path):
         yield
-
-
-def told_to_stop(stopped: asyncio.Event | None = None) -> asyncio.Event:
-    """An event, or the one that is given, that SIGTERM and SIGINT set; no other handler of these is left."""
-    stopped = stopped or asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    return stopped
-
-
-async def unless(stopped: asyncio.Event, wanted: Coroutine[Any, Any, T]) -> T | None:
-    """What `wanted` gives; None where it was broken off, because `stopped` came first."""
-    waiting, stopping = asyncio.create_task(wanted), asyncio.create_task(stopped.wait())
-    try:
-        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return waiting.result() if waiting.done() else None
-    finally:
-        waiting.cancel()
-        stopping.cancel()
 
 
 async def turn_to_lead(elector: Elector, metrics: Metrics) -> int:

@@ -32,7 +32,6 @@ from controllers.admission.metrics import AdmissionMetrics
 from controllers.admission.plans import Plans
 from controllers.admission.policyreviews import PolicyReviews
 from controllers.admission.server import NoVerdict, WebhookServer
-from controllers.leading import told_to_stop, unless
 from controllers.policycache import PolicyCache
 from ossa.api import crds
 from ossa.api.contract import GROUP, VERSION
@@ -41,6 +40,7 @@ from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig, load_config
 from ossa.kube.kinds import wait_for_kinds
 from ossa.logs import log_to
+from ossa.stopping import told_to_stop, unless
 
 logger = logging.getLogger("ossa.admission")
 

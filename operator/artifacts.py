@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -19,6 +18,7 @@ from aiohttp import web
 from ossa.kube.client import ApiClient
 from ossa.kube.config import NoCluster, load_config
 from ossa.logs import log_to
+from ossa.stopping import leave, told_to_stop
 from ossa.store.access import Access
 from ossa.store.blobs import Blobs
 from ossa.store.cluster import ClusterAccess
@@ -89,10 +89,7 @@ async def serve(settings: argparse.Namespace, access: Access, stop: asyncio.Even
 
 async def run(settings: argparse.Namespace) -> None:
     """Serve with the cluster's API server until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = told_to_stop()
     async with ApiClient(load_config()) as api:
         await serve(settings, ClusterAccess(api), stop)
 
@@ -110,9 +107,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    # Everything has ended and was flushed. The object store's own threads may still hold references to Python objects,
-    # and abort the process (SIGABRT) where the interpreter is taken down under them.
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(code)
+    leave(main())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -40,14 +39,13 @@ from ossa.gateway.starting import living
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig, NoCluster, load_config
 from ossa.logs import log_to
-from ossa.store.records.errors import RecordsUnavailable
-from ossa.store.records.migrate import SchemaMismatch, migrate
+from ossa.stopping import told_to_stop, unless
+from ossa.store.records.migrate import SchemaMismatch, migrated
 from ossa.store.records.pool import Records
 from ossa.tracing import Tracing, tracing_from
 
 # Connections to PostgreSQL of one replica; three of them and the monitors' stay below the server's 100.
 POOL = 16
-MIGRATE_PAUSE = 2.0  # seconds
 # What keeps it from starting, and a restart does not help.
 UNUSABLE = (
     BadSetting,
@@ -74,38 +72,18 @@ async def auditing(signer: Signer, records: Records, bus: Redis, metrics: Metric
             trail.stop()
 
 
-async def migrated(url: str) -> None:
-    """Brings the schema up to date; with PostgreSQL away, once it is back. Raises SchemaMismatch."""
-    while True:
-        try:
-            await migrate(url)
-        except RecordsUnavailable as error:
-            _log.warning("the schema cannot be looked at", extra={"error": str(error)})
-            await asyncio.sleep(MIGRATE_PAUSE)
-        else:
-            return
-
-
 async def serve(
     config: KubeConfig, settings: Settings, signin: SignInSettings, signer: Signer, *, tracing: Tracing | None
 ) -> None:
     """Serves until SIGTERM or SIGINT, or until a part of it fails."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = told_to_stop()
     metrics, health = Metrics(), Health()
     start_http_server(settings.metrics_port, registry=metrics.registry)
-    stopping = asyncio.create_task(stopped.wait())
     sock = listen(settings.host, settings.port)
     async with living(settings, metrics, sock):
         # Nothing works on a schema that is not there yet.
-        migrating = asyncio.create_task(migrated(settings.records_url))
-        await asyncio.wait({stopping, migrating}, return_when=asyncio.FIRST_COMPLETED)
-        if not migrating.done():
-            migrating.cancel()
+        if await unless(stopped, migrated(settings.records_url)) is None:
             return
-        migrating.result()
     async with AsyncExitStack() as stack:
         records = await stack.enter_async_context(Records(settings.records_url, application="ossa-gateway", size=POOL))
         redis = connect(settings.bus_url, name="ossa-gateway")
@@ -135,7 +113,7 @@ async def serve(
         await stack.enter_async_context(
             serving(http, sock, health=health, drain_delay=settings.drain_delay, drain=drain)
         )
-        await stopping
+        await stopped.wait()
 
 
 def main() -> int:

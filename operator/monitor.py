@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
 import sys
 
 from ossa.audit.heads import BadKey
@@ -25,6 +23,7 @@ from ossa.monitor.metrics import Metrics
 from ossa.monitor.process import Monitor
 from ossa.monitor.settings import Settings, settings_from
 from ossa.monitor.watching import KINDS
+from ossa.stopping import leave, told_to_stop
 from ossa.store.objects import StoreUnusable
 from ossa.store.records.migrate import SchemaMismatch
 from ossa.tracing import Tracing, tracing_from
@@ -35,10 +34,7 @@ log = logging.getLogger("ossa.monitor")
 
 async def serve(config: KubeConfig, settings: Settings, elector: Elector, *, tracing: Tracing | None) -> None:
     """Works until SIGTERM or SIGINT, or until a part of it fails."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = told_to_stop()
     metrics = Metrics()
 
     async def elected() -> int:
@@ -74,8 +70,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    logging.shutdown()
-    sys.stderr.flush()
-    # The object store's own threads may still hold references to Python objects: the interpreter is not taken down.
-    os._exit(code)
+    leave(main())

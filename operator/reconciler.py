@@ -12,7 +12,7 @@ import sys
 
 import kopf
 
-from controllers.leading import LEASE, fenced, health, told_to_stop, turn_to_lead, unless
+from controllers.leading import LEASE, fenced, health, turn_to_lead
 from controllers.metrics import Metrics
 from controllers.platform import Platform, registry_of
 from controllers.settings import Settings, settings_from
@@ -21,6 +21,7 @@ from ossa.kube.config import KubeConfig, NoCluster, load_config
 from ossa.kube.elector import Elector, LeaseClient
 from ossa.kube.kinds import wait_for_kinds
 from ossa.logs import log_to
+from ossa.stopping import told_to_stop, unless
 
 log = logging.getLogger("ossa.reconciler")
 

@@ -12,7 +12,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from ossa.api.base import JSONObject
-from ossa.bus.connection import BusUnavailable, Pauses, connect
+from ossa.bus.connection import BusUnavailable, connect
 from ossa.bus.consumer import Consumer, Handler, Pace
 from ossa.bus.group import Group, parked_count, standings
 from ossa.bus.messages import EVENTS, METRICS, Event, Message, Metric
@@ -29,8 +29,7 @@ from ossa.monitor.recorder import Recorder
 from ossa.monitor.recordssink import RecordsSink, Revisions
 from ossa.monitor.settings import Settings
 from ossa.monitor.spans import SpanSink
-from ossa.store.records.errors import RecordsUnavailable
-from ossa.store.records.migrate import migrate
+from ossa.store.records.migrate import migrated
 from ossa.store.records.pool import Records
 from ossa.store.records.retention import Partitioned, Retention, keep_up
 from ossa.tracing import Tracing
@@ -182,15 +181,8 @@ class Monitor:
         await consumer.run()
 
     async def _migrate(self) -> None:
-        pauses = Pauses(0.5, 5.0)
-        while True:
-            try:
-                await migrate(self._settings.records_url)
-                self._migrated.set()
-                return
-            except RecordsUnavailable as error:
-                log.warning("the schema is looked after later", extra={"error": str(error)})
-                await pauses.wait()
+        await migrated(self._settings.records_url)
+        self._migrated.set()
 
     async def _lead(self, elected: Awaitable[int], extras: Extras) -> None:
         epoch = await elected

@@ -9,18 +9,23 @@ whoever writes one.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+from ossa.backoff import backoff
+from ossa.store.records.errors import RecordsUnavailable
 from ossa.store.records.locks import Lock, hold
 from ossa.store.records.pool import connect
 
 log = logging.getLogger(__name__)
 
 PACKAGE = "ossa.store.records"
+# Seconds between tries with PostgreSQL away.
+PAUSE_FIRST, PAUSE_MOST = 0.5, 5.0
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number integer PRIMARY KEY,
@@ -101,3 +106,15 @@ async def migrate(url: str, *, known: Sequence[Migration] | None = None) -> list
     if due:
         log.info("the schema was migrated", extra={"applied": [migration.name for migration in due]})
     return [migration.name for migration in due]
+
+
+async def migrated(url: str) -> list[str]:
+    """As `migrate`; with PostgreSQL away, once it is back. Raises SchemaMismatch."""
+    failures = 0
+    while True:
+        try:
+            return await migrate(url)
+        except RecordsUnavailable as error:
+            log.warning("the schema cannot be looked at", extra={"error": str(error)})
+            await asyncio.sleep(backoff(failures, first=PAUSE_FIRST, most=PAUSE_MOST))
+            failures += 1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import socket
 import threading
 import time
@@ -15,7 +13,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from controllers import leading
-from controllers.leading import LEASE, fenced, health, told_to_stop, turn_to_lead, unless
+from controllers.leading import LEASE, fenced, health, turn_to_lead
 from controllers.metrics import Metrics
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
@@ -90,27 +88,6 @@ async def test_no_request_leaves_once_the_time_is_over(server: tuple[ApiServer, 
             await client.post(PODS, {"metadata": {"name": "second"}})
     assert [pod["metadata"]["name"] for pod in api.of(PODS)] == ["first"]
     await asyncio.to_thread(elector.resign)
-
-
-async def test_a_signal_breaks_off_what_waits() -> None:
-    stopped = told_to_stop()
-    waiting = asyncio.create_task(unless(stopped, asyncio.sleep(60, "never")))
-    await asyncio.sleep(0)
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert await asyncio.wait_for(waiting, 2) is None
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)
-
-
-async def test_without_a_signal_it_gives_what_was_waited_for() -> None:
-    assert await unless(asyncio.Event(), asyncio.sleep(0, "done")) == "done"
-
-    async def fails() -> None:
-        raise ValueError
-
-    with pytest.raises(ValueError):  # noqa: PT011
-        await unless(asyncio.Event(), fails())
 
 
 async def test_one_that_waits_is_ready_while_the_api_server_answers(server: tuple[ApiServer, KubeConfig]) -> None:

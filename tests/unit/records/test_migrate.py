@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from ossa.store.records.errors import RecordsUnavailable
-from ossa.store.records.migrate import PACKAGE, Migration, SchemaMismatch, migrate, migrations
+from ossa.store.records.migrate import PACKAGE, Migration, SchemaMismatch, migrate, migrated, migrations
 from tests.unit.servers import Postgres
 
 FIRST = Migration(1, "0001_first.sql", "CREATE TABLE things (id integer PRIMARY KEY)")
@@ -84,3 +84,12 @@ async def test_a_process_killed_within_a_migration_leaves_it_to_the_next(postgre
     postgres.start()
     assert await tables(database) == set()
     assert await migrate(database, known=[FIRST, SECOND]) == [FIRST.name, SECOND.name]
+
+
+async def test_with_postgresql_away_it_waits_until_it_is_back(postgres: Postgres, database: str) -> None:
+    postgres.stop()
+    waiting = asyncio.create_task(migrated(database))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    postgres.start()
+    assert await asyncio.wait_for(waiting, 20) == [held.name for held in migrations()]
