@@ -17,9 +17,20 @@ from ossa.bus.frames import BEGINNING
 from ossa.bus.messages import EventType
 from ossa.client import requests
 from ossa.client.backoff import Backoff
-from ossa.client.credentials import Credentials, Renewal
-from ossa.client.errors import GatewayError, Unreachable
-from ossa.client.exchange import TIMEOUT, Authorize, Exchange, Received, Send, Sleep, deliver, exchange, prepare
+from ossa.client.credentials import Credentials
+from ossa.client.errors import Unreachable
+from ossa.client.exchange import (
+    TIMEOUT,
+    Authorize,
+    Exchange,
+    Received,
+    Send,
+    Sleep,
+    deliver,
+    exchange,
+    prepare,
+    renewed,
+)
 from ossa.client.following import EXECUTION_ALONE, Beat, Change, Following, has_ended, load_sockets, remaining
 from ossa.client.requests import EVERYTHING, Request, Which
 
@@ -253,21 +264,7 @@ class AsyncGateway:
         if (token := self._credentials.current()) is not None:
             return token
         async with self._renewing:
-            return await self._renew(self._credentials.renewal())
-
-    async def _renew(self, renewal: Renewal) -> str:
-        try:
-            request = next(renewal)
-            while True:
-                try:
-                    tokens = await self._do(request)
-                except GatewayError as error:
-                    request = renewal.throw(error)
-                else:
-                    request = renewal.send(tokens)
-        except StopIteration as done:
-            token: str = done.value
-            return token
+            return await self._run(renewed(self._credentials, self._backoff), self._send)
 
     async def _send(self, step: Send, opened: list[httpx.Response] | None = None) -> Received | httpx.TransportError:
         """Where `opened` is given, a good answer's body is left to be read from there."""

@@ -89,6 +89,23 @@ def deliver(request: Request[Any], credentials: Credentials, backoff: Backoff) -
         yield Sleep(pause)
 
 
+def renewed(credentials: Credentials, backoff: Backoff) -> Exchange[str]:
+    """A new token. Raises GatewayError."""
+    renewal = credentials.renewal()
+    try:
+        request = next(renewal)
+        while True:
+            try:
+                tokens = yield from exchange(request, credentials, backoff)
+            except GatewayError as error:
+                request = renewal.throw(error)
+            else:
+                request = renewal.send(tokens)
+    except StopIteration as done:
+        token: str = done.value
+        return token
+
+
 def error_of(outcome: Received | httpx.TransportError, request: Request[Any]) -> GatewayError:
     """What the caller is told."""
     what = f"{request.method} {request.path}"

@@ -17,9 +17,20 @@ from ossa.bus.frames import BEGINNING
 from ossa.bus.messages import EventType
 from ossa.client import requests
 from ossa.client.backoff import Backoff
-from ossa.client.credentials import Credentials, Renewal
-from ossa.client.errors import GatewayError, Unreachable
-from ossa.client.exchange import TIMEOUT, Authorize, Exchange, Received, Send, Sleep, deliver, exchange, prepare
+from ossa.client.credentials import Credentials
+from ossa.client.errors import Unreachable
+from ossa.client.exchange import (
+    TIMEOUT,
+    Authorize,
+    Exchange,
+    Received,
+    Send,
+    Sleep,
+    deliver,
+    exchange,
+    prepare,
+    renewed,
+)
 from ossa.client.following import EXECUTION_ALONE, Beat, Change, Following, has_ended, load_sockets, remaining
 from ossa.client.requests import EVERYTHING, Request, Which
 
@@ -244,21 +255,7 @@ class Gateway:
         if (token := self._credentials.current()) is not None:
             return token
         with self._renewing:
-            return self._renew(self._credentials.renewal())
-
-    def _renew(self, renewal: Renewal) -> str:
-        try:
-            request = next(renewal)
-            while True:
-                try:
-                    tokens = self._do(request)
-                except GatewayError as error:
-                    request = renewal.throw(error)
-                else:
-                    request = renewal.send(tokens)
-        except StopIteration as done:
-            token: str = done.value
-            return token
+            return self._run(renewed(self._credentials, self._backoff), self._send)
 
     def _send(self, step: Send, opened: list[httpx.Response] | None = None) -> Received | httpx.TransportError:
         """Where `opened` is given, a good answer's body is left to be read from there."""
