@@ -1,6 +1,6 @@
 """What only Kubernetes can say of a field: list types, rules in CEL, bounds that a rule's cost is estimated by.
 
-`ossa.api.crds` adds it to the schema that it makes from the models.
+`structural` adds it to the schema that it makes from the models.
 """
 
 from __future__ import annotations
