@@ -1,8 +1,7 @@
-"""Which units start now: what they depend on, limits, locks and priorities."""
+"""Which units start now: what they depend on, and in which order there is room for them."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,10 +10,10 @@ from ossa.api.execution import AttemptStatus, TaskStatus
 from ossa.engine.clock import from_text
 from ossa.engine.graph import Graph
 from ossa.engine.judging import judge_task
+from ossa.engine.limits import Limits
 from ossa.engine.observe import adopt_unit, end_groups, is_failing, is_handled, observe
 from ossa.engine.retrying import is_over, pause
-from ossa.engine.revision import CompiledRevision, CompiledTask
-from ossa.engine.snapshot import lock_holders
+from ossa.engine.revision import CompiledRevision
 from ossa.engine.start import (
     Bindings,
     CannotStart,
@@ -29,7 +28,7 @@ from ossa.engine.start import (
 )
 from ossa.engine.states import TASK_TERMINAL
 from ossa.engine.turn import Turn
-from ossa.engine.units import Unit, held_locks, made_attempts
+from ossa.engine.units import Unit, made_attempts
 
 # How deep workflows may run workflows.
 MAX_NESTED = 8
@@ -60,15 +59,6 @@ def advance(turn: Turn, revision: CompiledRevision, graph: Graph, bindings: Bind
             return
 
 
-def _held(turn: Turn, revision: CompiledRevision) -> Counter[str]:
-    """How many holders the locks of the namespace have."""
-    held = Counter(turn.snapshot.held_locks)
-    if any(task.spec.locks for task in revision.tasks.values()):
-        snapshot = turn.snapshot
-        held += held_locks(turn.tasks, lock_holders(snapshot.pods.values(), snapshot.children.values()))
-    return held
-
-
 class Advance:
     """One look at what can start of the tasks of a graph."""
 
@@ -77,10 +67,8 @@ class Advance:
         self._revision = revision
         self._graph = graph
         self._bindings = bindings
-        self._limit = revision.revision.spec.parallelism
         self._fail_fast = revision.revision.spec.fail_fast and graph is revision.graph
-        self._runs = turn.running()
-        self._held = _held(turn, revision)
+        self._limits = Limits(turn, revision)
 
     def run(self) -> None:
         """Starts what can start. Nothing does where one of them cannot, and nothing is to start after a failure."""
@@ -270,17 +258,13 @@ class Advance:
         compiled = self._revision.tasks[one.unit.task]
         if compiled.spec.approval is not None:
             return one
-        if not self._has_room(one, compiled):
+        if not self._limits.have_room(one.unit, compiled, one.locks):
             return None
         ruling = judge_task(self._turn, self._revision, one.unit, lambda: self._whole_input(one))
         if isinstance(ruling, CannotStart):
             self._fail(one.unit, ruling)
             return None
-        if compiled.agent is not None and self._turn.slots is not None:
-            self._turn.slots -= 1
-        self._runs += 1
-        for name in one.locks:
-            self._held[name] = self._held.get(name, 0) + 1
+        self._limits.take(compiled, one.locks)
         return replace(one, judged=ruling.versions)
 
     def _whole_input(self, one: _Ready) -> JSONObject:
@@ -288,22 +272,6 @@ class Advance:
             return one.start.input
         value = evaluated_input(self._revision.tasks[one.unit.task], self._bindings, self._turn.tasks, **one.values)
         return one.start.input if isinstance(value, CannotStart) else value
-
-    def _has_room(self, one: _Ready, compiled: CompiledTask) -> bool:
-        turn = self._turn
-        if self._limit is not None and self._runs >= self._limit:
-            return False
-        limits = {name: lock.limit for name, lock in zip(one.locks, compiled.spec.locks, strict=True)}
-        taken = [name for name in one.locks if self._held.get(name, 0) >= limits[name]]
-        if taken:
-            turn.wants.update(taken)
-            if one.unit.index is None:
-                turn.ledger.set_unit(one.unit, message=f"waiting for the lock {taken[0]!r}")
-            return False
-        if compiled.agent is not None and turn.slots is not None and turn.slots <= 0:
-            turn.starved = True
-            return False
-        return True
 
     def _start(self, one: _Ready) -> None:
         turn, compiled = self._turn, self._revision.tasks[one.unit.task]
