@@ -60,6 +60,24 @@ def reference(number: int = 1) -> dict[str, Any]:
     ).to_json()
 
 
+def pending(request: PodRequest, now: datetime) -> PodView:
+    """The pod that was asked for, as it is when it has just been made."""
+    return PodView(
+        name=request.name,
+        uid=f"uid-{request.name}",
+        task=request.task,
+        attempt=request.attempt,
+        phase="Pending",
+        created_at=now,
+        input_json=json.dumps(request.input),
+        index=request.identity.index,
+        round=request.identity.round,
+        lost=request.identity.lost,
+        locks=request.identity.locks,
+        judged=request.identity.judged,
+    )
+
+
 class Run:
     """Drives one Execution: applies decisions at once, and lets a test say what pods do."""
 
@@ -87,20 +105,7 @@ class Run:
         pods = {name: pod for name, pod in self.snapshot.pods.items() if name not in self.last.delete}
         for request in self.last.create:
             self.requests.append(request)
-            pods[request.name] = PodView(
-                name=request.name,
-                uid=f"uid-{request.name}",
-                task=request.task,
-                attempt=request.attempt,
-                phase="Pending",
-                created_at=self.now,
-                input_json=json.dumps(request.input),
-                index=request.identity.index,
-                round=request.identity.round,
-                lost=request.identity.lost,
-                locks=request.identity.locks,
-                judged=request.identity.judged,
-            )
+            pods[request.name] = pending(request, self.now)
         self.change(pods=pods)
         return self.last
 

@@ -1,157 +1,41 @@
 """Random graphs, results, observations and crashes: what must hold whatever happens.
 
-The machine holds a small world: pods as the API server has them, the operator's view of them (late, repeated or out
-of order), and the operator, which may die between writing the status and creating or deleting pods.
+The machine holds a small world, and the operator in it, which may die between writing the status and creating or
+deleting pods.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from ossa.api.execution import AttemptStatus, ExecutionStatus
 from ossa.api.workflow import WorkflowSpec
-from ossa.engine.decide import Decision, PodRequest, decide
-from ossa.engine.rulings import NOBODY, Finding, Judge, Ruling, RunCase, TaskCase
-from ossa.engine.snapshot import Outage, PodView, Snapshot, WorkflowView
+from ossa.engine.decide import Decision, decide
+from ossa.engine.rulings import Judge
+from ossa.engine.snapshot import Outage, PodView
 from ossa.engine.states import EXECUTION_EDGES, EXECUTION_TERMINAL, TASK_EDGES, TASK_TERMINAL
 from ossa.engine.units import active_units, held_locks
-from tests.unit.engine.world import NOW, agent, compiled, execution, reference, spec
+from tests.unit.engine.properties.cluster import Cluster, stored
+from tests.unit.engine.properties.drawn import ENDINGS, JUDGES, OUTPUT_SCHEMA, STANDINGS, Denier, workflows
+from tests.unit.engine.world import agent, compiled
 
 EXECUTION_CHANGES = {(edge.source, edge.target) for edge in EXECUTION_EDGES}
 TASK_CHANGES = {(edge.source, edge.target) for edge in TASK_EDGES}
-OUTPUT_SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
-
-ENDINGS: list[dict[str, Any]] = [
-    {"phase": "Succeeded", "exit_code": 0, "message": '{"n": 1}'},
-    {"phase": "Succeeded", "exit_code": 0, "message": '{"n": 0}'},
-    {"phase": "Succeeded", "exit_code": 0, "message": ""},
-    {"phase": "Succeeded", "exit_code": 0, "message": '{"n": "x"}'},
-    {"phase": "Succeeded", "exit_code": 0, "message": "not JSON"},
-    {"phase": "Succeeded", "exit_code": 0, "message": json.dumps({"n": 1, "r": reference()})},
-    {"phase": "Running", "exit_code": 0, "message": '{"n": 2}', "containers": 2},
-    {"phase": "Failed", "exit_code": 1, "terminated_reason": "Error", "message": "boom"},
-    {"phase": "Failed", "exit_code": 137, "terminated_reason": "OOMKilled"},
-    {"phase": "Failed", "pod_reason": "Evicted"},
-    {"phase": "Failed", "pod_reason": "OutOfcpu"},
-]
-STANDINGS: list[dict[str, Any]] = [
-    {"phase": "Running"},
-    {"phase": "Pending", "waiting_reason": "ImagePullBackOff"},
-    {"phase": "Pending", "waiting_reason": "InvalidImageName"},
-    {"phase": "Pending", "unschedulable": "0/1 nodes are available"},
-]
 
 
-# What a task may be besides.
-WAYS: list[dict[str, Any]] = [
-    {},
-    {},
-    {
-        "retry": {
-            "maxAttempts": 2,
-            "backoff": {"initial": "1s"},
-            "reasons": ["Error", "Timeout", "OOMKilled", "InvalidOutput"],
-        }
-    },
-    {"continueOnError": True, "defaultOutput": {"n": 0}},
-    {"forEach": {"range": {"count": 3}, "parallelism": 2}},
-    {"forEach": {"range": {"count": 2}}, "retry": {"maxAttempts": 2, "backoff": {"initial": "1s"}}},
-    {"locks": [{"name": "one"}]},
-]
-
-
-@st.composite
-def workflows(draw: st.DrawFn) -> WorkflowSpec:
-    """A workflow without cycles; its expressions may fail."""
-    tasks: list[dict[str, Any]] = []
-    for number in range(draw(st.integers(1, 6))):
-        above = draw(st.lists(st.integers(0, number - 1), unique=True, max_size=3)) if number else []
-        task: dict[str, Any] = {"name": f"t{number}", "dependsOn": [f"t{parent}" for parent in above]}
-        reads, asks, timed = draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
-        if above and reads:
-            task["input"] = {"n": f"${{{{ tasks.t{above[0]}.output.n }}}}"}
-        if above and asks:
-            task["when"] = f"${{{{ has(tasks.t{above[-1]}.output.n) && tasks.t{above[-1]}.output.n > 0 }}}}"
-        if timed:
-            task["timeout"] = "1m"
-        task |= draw(st.sampled_from(WAYS))
-        tasks.append(task)
-    outputs = {"n": "${{ has(tasks.t0.output.n) }}"} if draw(st.booleans()) else {}
-    more: dict[str, Any] = {"outputs": outputs, "failFast": draw(st.booleans())}
-    if draw(st.booleans()):
-        more["finally_"] = [{"name": "last"}]
-    if draw(st.booleans()):
-        more["retry"] = {"maxAttempts": 2, "backoff": {"initial": "1s"}}
-    if draw(st.booleans()):
-        more["parallelism"] = draw(st.integers(1, 3))
-    if draw(st.booleans()):
-        more["timeout"] = "3m"
-    return spec(*draw(st.permutations(tasks)), **more)
-
-
-TASKS = [*(f"t{number}" for number in range(6)), "last"]
-DENIAL = Ruling((Finding("a-policy", 1, "Enforce", "fail", denies=True, message="no"),))
-WARNING = Ruling((Finding("a-policy", 1, "Warn", "fail", message="hm"),))
-
-
-@dataclass(frozen=True)
-class Denier:
-    """A judge that denies by name: the start of tasks, every other item of some, what some gave, or all of it."""
-
-    starts: frozenset[str] = frozenset()
-    items: frozenset[str] = frozenset()
-    outputs: frozenset[str] = frozenset()
-    everything: bool = False
-
-    def denied(self, task: str, index: int | None) -> bool:
-        return task in self.starts or (task in self.items and (index or 0) % 2 == 1)
-
-    def execution(self, _case: RunCase) -> Ruling:
-        return DENIAL if self.everything else WARNING
-
-    def task(self, case: TaskCase) -> Ruling:
-        return DENIAL if self.denied(case.unit.task, case.unit.index) else WARNING
-
-    def output(self, case: TaskCase) -> Ruling:
-        return DENIAL if case.unit.task in self.outputs else WARNING
-
-
-NAMES = st.frozensets(st.sampled_from(TASKS), max_size=2)
-JUDGES = st.one_of(
-    st.just(NOBODY),
-    st.just(NOBODY),
-    st.builds(Denier, starts=NAMES, items=NAMES, outputs=NAMES),
-    st.builds(Denier, everything=st.just(True)),
-)
-
-
-class World(RuleBasedStateMachine):
+class World(Cluster):
     """An operator, an API server, and whatever happens."""
 
     @initialize(workflow=workflows(), judge=JUDGES)
     def begin(self, workflow: WorkflowSpec, judge: Judge) -> None:
-        self.judge = judge
-        self.now = NOW
-        self.revision = compiled(workflow, agent(outputSchema=OUTPUT_SCHEMA))
-        self.execution = execution()
-        self.pods: dict[str, PodView] = {}
-        self.seen: dict[str, PodView] = {}
-        self.history: dict[str, list[PodView]] = {}
-        self.in_flight: set[str] = set()
-        self.refused: dict[str, str] = {}
-        self.logs: dict[str, str] = {}
-        self.wanted: set[str] = set()
-        self.requested: set[str] = set()
-        self.outages: tuple[Outage, ...] = ()
-        self.epoch = 1
+        self.build(compiled(workflow, agent(outputSchema=OUTPUT_SCHEMA)), judge)
 
     # --- the operator ---------------------------------------------------------------------------------------
 
@@ -360,80 +244,6 @@ class World(RuleBasedStateMachine):
         items = status.tasks[task].items
         return items.active.get(str(index), AttemptStatus()) if items is not None else status.tasks[task]
 
-    # --- how the world works --------------------------------------------------------------------------------
-
-    def snapshot(self) -> Snapshot:
-        view = WorkflowView(phase="Published", revision=self.revision.name, message=None, current=True)
-        return Snapshot(
-            execution=self.execution,
-            workflow=view,
-            revision=self.revision,
-            pods=dict(self.seen),
-            in_flight=frozenset(self.in_flight),
-            refused=dict(self.refused),
-            log_tails=dict(self.logs),
-            outages=self.outages,
-            epoch=self.epoch,
-            judge=self.judge,
-        )
-
-    def steer(self, **fields: bool) -> None:
-        wanted = self.execution.spec.model_copy(update=fields)
-        self.execution = self.execution.model_copy(update={"spec": wanted})
-
-    def act(self, decision: Decision) -> None:
-        self.execution = self.execution.model_copy(update={"status": stored(decision.status)})
-        self.request(decision)
-        for request in decision.create:
-            self.create(request)
-            self.in_flight.add(request.name)
-        for name in decision.delete:
-            if name in self.pods:
-                self.delete(name, gone=False)
-        self.wanted |= set(decision.need_logs)
-
-    def request(self, decision: Decision) -> None:
-        self.requested |= {request.name for request in decision.create}
-
-    def create(self, request: PodRequest) -> None:
-        assert request.name not in self.pods
-        pod = PodView(
-            name=request.name,
-            uid=f"uid-{request.name}",
-            task=request.task,
-            attempt=request.attempt,
-            phase="Pending",
-            created_at=self.now,
-            input_json=json.dumps(request.input),
-            index=request.identity.index,
-            round=request.identity.round,
-            lost=request.identity.lost,
-            locks=request.identity.locks,
-            judged=request.identity.judged,
-        )
-        self.set_pod(pod)
-
-    def set_pod(self, pod: PodView) -> None:
-        self.pods[pod.name] = pod
-        self.history.setdefault(pod.name, []).append(pod)
-
-    def delete(self, name: str, *, gone: bool) -> None:
-        if gone:
-            del self.pods[name]
-        else:
-            self.set_pod(replace(self.pods[name], deleting=True))
-
-    def see(self, names: Iterable[str]) -> None:
-        for name in names:
-            self.in_flight.discard(name)
-            if name in self.pods:
-                self.seen[name] = self.pods[name]
-            else:
-                self.seen.pop(name, None)
-
-    def running(self) -> list[str]:
-        return sorted(name for name, pod in self.pods.items() if not pod.ended)
-
 
 def is_reachable(source: str, target: str, edges: set[tuple[str, str]]) -> bool:
     """Whether a turn may lead from one phase to another: along edges of the table."""
@@ -450,11 +260,6 @@ def is_reachable(source: str, target: str, edges: set[tuple[str, str]]) -> bool:
 def is_live(pod: PodView) -> bool:
     """Whether a pod may still do something."""
     return not pod.ended and not pod.deleting
-
-
-def stored(status: ExecutionStatus) -> ExecutionStatus:
-    """The status as it comes back from the API server."""
-    return ExecutionStatus.model_validate(json.loads(json.dumps(status.to_json())))
 
 
 TestWorld = World.TestCase
