@@ -22,7 +22,7 @@ from ossa.kube.config import KubeConfig
 from ossa.kube.pods import identity_of
 from ossa.store.client import ArtifactClient
 from tests.unit.controllers.apiserver import succeeded
-from tests.unit.controllers.test_crashes import EXECUTIONS, PODS, Cluster, MortalClient, reconciler
+from tests.unit.controllers.lives import EXECUTIONS, PODS, Cluster, MortalClient, reconciler
 from tests.unit.store.running import Running, running
 
 COUNT, TEXT = 60, "x" * 1000

@@ -13,7 +13,7 @@ from ossa.api.trace import process_span
 from ossa.api.workflow import WorkflowSpec
 from ossa.engine.revision import Revision
 from ossa.kube.client import ApiClient
-from tests.unit.controllers.test_crashes import EXECUTIONS, WORKFLOWS, Cluster, reconciler, until_ended
+from tests.unit.controllers.lives import EXECUTIONS, WORKFLOWS, Cluster, reconciler, until_ended
 from tests.unit.controllers.test_judges import Known, policy, until_failed
 
 PARENT: list[dict[str, Any]] = [

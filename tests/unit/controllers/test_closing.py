@@ -15,7 +15,7 @@ from ossa.store.records.closing import closed
 from ossa.store.records.pool import Records
 from ossa.store.records.write import Write, write
 from tests.unit.controllers.apiserver import ApiServer
-from tests.unit.controllers.test_crashes import EXECUTIONS, reconciler
+from tests.unit.controllers.lives import EXECUTIONS, reconciler
 from tests.unit.records.objects import execution, uid
 from tests.unit.servers import Postgres
 

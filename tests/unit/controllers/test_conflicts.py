@@ -10,7 +10,7 @@ import pytest
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, Conflict
 from ossa.kube.pods import identity_of
-from tests.unit.controllers.test_crashes import PODS, Cluster, MortalClient, reconciler, until_ended
+from tests.unit.controllers.lives import PODS, Cluster, MortalClient, reconciler, until_ended
 
 
 class Careless(Cluster):

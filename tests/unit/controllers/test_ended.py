@@ -7,7 +7,7 @@ from typing import Any
 
 from ossa.api.contract import ANNOTATION_IDENTITY, API_VERSION, TaskIdentity
 from tests.unit.controllers.apiserver import ApiServer
-from tests.unit.controllers.test_crashes import EXECUTIONS, PODS, reconciler
+from tests.unit.controllers.lives import EXECUTIONS, PODS, reconciler
 
 
 async def test_pods_that_still_run_go_and_those_that_have_ended_stay() -> None:

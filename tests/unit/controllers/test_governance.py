@@ -24,7 +24,7 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient
 from ossa.kube.watch import list_and_watch
 from tests.unit.controllers.apiserver import ApiServer
-from tests.unit.controllers.test_crashes import SETTINGS
+from tests.unit.controllers.lives import SETTINGS
 
 JSONObject = dict[str, Any]
 POLICIES, AGENTS = paths.ossa("agentpolicies"), paths.ossa("agents", "team")

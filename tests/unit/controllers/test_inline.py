@@ -22,7 +22,7 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient
 from ossa.store.client import ArtifactClient
 from tests.unit.controllers.apiserver import ApiServer
-from tests.unit.controllers.test_crashes import SETTINGS
+from tests.unit.controllers.lives import SETTINGS
 
 EXECUTIONS, REVISIONS = paths.ossa("executions", "lab"), paths.apps("controllerrevisions", "lab")
 AGENT: dict[str, Any] = {

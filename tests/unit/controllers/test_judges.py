@@ -24,7 +24,7 @@ from ossa.governance.policyset import PolicySet
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
 from tests.unit.controllers.apiserver import failure
-from tests.unit.controllers.test_crashes import EXECUTIONS, PODS, SETTINGS, Cluster, reconciler
+from tests.unit.controllers.lives import EXECUTIONS, PODS, SETTINGS, Cluster, reconciler
 from tests.unit.engine.world import agent, execution, spec
 
 POLICIES = paths.ossa("agentpolicies")

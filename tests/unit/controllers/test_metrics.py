@@ -26,8 +26,8 @@ from ossa.kube.config import KubeConfig
 from ossa.monitor.metrics import Metrics as MonitorMetrics
 from ossa.store.metrics import Metrics as StoreMetrics
 from tests.unit.controllers.apiserver import ApiServer
+from tests.unit.controllers.lives import reconciler, until_ended
 from tests.unit.controllers.test_conflicts import Careless, conflict_at
-from tests.unit.controllers.test_crashes import reconciler, until_ended
 
 TABLE = Path(__file__).parents[3] / "docs" / "metrics.md"
 # Name, type and labels.

@@ -17,7 +17,7 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient
 from ossa.store.client import ArtifactClient
 from tests.unit.controllers.apiserver import ApiServer
-from tests.unit.controllers.test_crashes import SETTINGS
+from tests.unit.controllers.lives import SETTINGS
 
 EXECUTIONS = paths.ossa("executions", "lab")
 

@@ -24,7 +24,7 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, Refused
 from ossa.kube.config import KubeConfig
 from tests.unit.controllers.apiserver import ApiServer
-from tests.unit.controllers.test_crashes import SETTINGS, Died, MortalClient
+from tests.unit.controllers.lives import SETTINGS, Died, MortalClient
 
 AGENTS, WORKFLOWS = paths.ossa("agents", "lab"), paths.ossa("workflows", "lab")
 EXECUTIONS = paths.ossa("executions", "lab")

@@ -19,7 +19,7 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient
 from ossa.store.client import ArtifactClient
 from tests.unit.controllers.apiserver import ApiServer
-from tests.unit.controllers.test_crashes import SETTINGS
+from tests.unit.controllers.lives import SETTINGS
 
 EXECUTIONS = paths.ossa("executions", "lab")
 IDENTITY = TaskIdentity(namespace="lab", execution="run", uid="u1", workflow="flow", task="call")

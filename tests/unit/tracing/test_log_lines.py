@@ -19,7 +19,7 @@ from ossa.gateway.tracing import Traced
 from ossa.kube.client import ApiClient
 from ossa.logs import JSONLines
 from tests.unit.controllers.apiserver import failure
-from tests.unit.controllers.test_crashes import PODS, Cluster, reconciler
+from tests.unit.controllers.lives import PODS, Cluster, reconciler
 from tests.unit.controllers.test_judges import until_failed
 from tests.unit.store.running import EXECUTION_UID, RECONCILER, running
 
