@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,32 @@ class Events:
         """Nothing to do."""
 
 
+def controller_of(
+    api: ApiClient,
+    *,
+    epoch: int = 1,
+    artifacts: ArtifactClient | None = None,
+    judges: NoJudges | None = None,
+    records: Records | None = None,
+) -> ExecutionController:
+    """A controller with caches of its own, which nothing has been told of yet."""
+    revisions = Revisions(api)
+    return ExecutionController(
+        api,
+        SETTINGS,
+        cache=ObjectCache(keep=kept),
+        workflows=ObjectCache(),
+        revisions=revisions,
+        inline=InlineWorkflows(ObjectCache(), revisions, worker_image=SETTINGS.worker_image),
+        namespaces=Namespaces(lambda _: None),
+        gone=lambda _: None,
+        artifacts=artifacts or ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token),
+        epoch=epoch,
+        judges=judges,
+        records=records,
+    )
+
+
 @asynccontextmanager
 async def reconciler(
     config: KubeConfig,
@@ -153,21 +179,7 @@ async def reconciler(
 ) -> AsyncIterator[MortalClient]:
     """One life of the reconciler, with caches of its own."""
     async with MortalClient(config, at=at, after=after) as api:
-        revisions = Revisions(api)
-        controller = ExecutionController(
-            api,
-            SETTINGS,
-            cache=ObjectCache(keep=kept),
-            workflows=ObjectCache(),
-            revisions=revisions,
-            inline=InlineWorkflows(ObjectCache(), revisions, worker_image=SETTINGS.worker_image),
-            namespaces=Namespaces(lambda _: None),
-            gone=lambda _: None,
-            artifacts=artifacts or ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token),
-            epoch=next(EPOCHS),
-            judges=judges,
-            records=records,
-        )
+        controller = controller_of(api, artifacts=artifacts, epoch=next(EPOCHS), judges=judges, records=records)
         if metrics is not None:
             metrics.follow(controller.loop)
             metrics.follow_decisions(controller.decider)
@@ -193,4 +205,22 @@ async def reconciler(
 async def until_ended(cluster: Cluster, *, dead: asyncio.Event | None = None) -> None:
     async with asyncio.timeout(10):
         while cluster.status().phase != "Completed" and not (dead is not None and dead.is_set()):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def life(
+    config: KubeConfig, url: str, token: Path, *, at: int | None = None, after: bool = False
+) -> AsyncIterator[MortalClient]:
+    """A reconciler, and its client of the artifact service."""
+    async with (
+        ArtifactClient(url, token) as artifacts,
+        reconciler(config, at=at, after=after, artifacts=artifacts) as mortal,
+    ):
+        yield mortal
+
+
+async def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.005)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ossa.kube.config import KubeConfig
 from ossa.kube.pods import identity_of
 from ossa.store.client import ArtifactClient
 from tests.unit.controllers.apiserver import succeeded
-from tests.unit.controllers.lives import EXECUTIONS, PODS, Cluster, MortalClient, reconciler
+from tests.unit.controllers.lives import EXECUTIONS, PODS, Cluster, life, until
 from tests.unit.store.running import Running, running
 
 COUNT, TEXT = 60, "x" * 1000
@@ -78,24 +78,6 @@ async def prepared(cluster: Kubelet) -> AsyncIterator[KubeConfig]:
         async with ApiClient(config) as api:
             await cluster.prepare(api)
         yield config
-
-
-@asynccontextmanager
-async def life(
-    config: KubeConfig, url: str, token: Path, *, at: int | None = None, after: bool = False
-) -> AsyncIterator[MortalClient]:
-    """A reconciler, and its client of the artifact service."""
-    async with (
-        ArtifactClient(url, token) as artifacts,
-        reconciler(config, at=at, after=after, artifacts=artifacts) as mortal,
-    ):
-        yield mortal
-
-
-async def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 def archived(cluster: Kubelet) -> bool:

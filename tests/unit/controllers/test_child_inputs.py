@@ -20,8 +20,7 @@ from ossa.engine.revision import AgentSnapshot, Revision
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig
 from tests.unit.controllers.apiserver import ApiServer, succeeded
-from tests.unit.controllers.lives import EXECUTIONS, PODS, WORKFLOWS
-from tests.unit.controllers.test_archive import life, until
+from tests.unit.controllers.lives import EXECUTIONS, PODS, WORKFLOWS, life, until
 from tests.unit.controllers.test_lists import token_of, uploaded
 from tests.unit.store.running import Running, running
 

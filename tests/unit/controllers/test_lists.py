@@ -23,8 +23,7 @@ from ossa.store.client import ArtifactClient
 from ossa.store.errors import Unavailable
 from ossa.store.signing import Signer
 from tests.unit.controllers.apiserver import succeeded
-from tests.unit.controllers.lives import EXECUTIONS, PODS, Cluster
-from tests.unit.controllers.test_archive import life, until
+from tests.unit.controllers.lives import EXECUTIONS, PODS, Cluster, life, until
 from tests.unit.store.running import KEY, NAMESPACE, Running, running
 
 COUNT = 40

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -28,15 +26,7 @@ from ossa.store.metrics import Metrics as StoreMetrics
 from tests.unit.controllers.apiserver import ApiServer
 from tests.unit.controllers.lives import reconciler, until_ended
 from tests.unit.controllers.test_conflicts import Careless, conflict_at
-
-TABLE = Path(__file__).parents[3] / "docs" / "metrics.md"
-# Name, type and labels.
-ROW = re.compile(r"^\| `(ossa_\w+)` \| (counter|gauge|histogram) \|([^|]*)\|", re.MULTILINE)
-
-
-def documented() -> dict[str, tuple[str, set[str]]]:
-    """Type and labels of each metric in the tables of the documentation."""
-    return {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in ROW.findall(TABLE.read_text())}
+from tests.unit.documented import documented
 
 
 class Scraped:

@@ -7,19 +7,13 @@ from typing import Any
 
 import pytest
 
-from controllers.cache import ObjectCache
 from controllers.executions import ExecutionController
-from controllers.inline import InlineWorkflows
-from controllers.namespaces import Namespaces
-from controllers.revisions import Revisions
-from controllers.working import kept
 from ossa.api.contract import API_VERSION, TaskIdentity
 from ossa.engine.decision import ChildRequest
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
-from ossa.store.client import ArtifactClient
 from tests.unit.controllers.apiserver import ApiServer
-from tests.unit.controllers.lives import SETTINGS
+from tests.unit.controllers.lives import controller_of
 
 EXECUTIONS = paths.ossa("executions", "lab")
 IDENTITY = TaskIdentity(namespace="lab", execution="run", uid="u1", workflow="flow", task="call")
@@ -36,19 +30,7 @@ def cluster() -> ApiServer:
 @pytest.fixture
 async def controller(cluster: ApiServer) -> AsyncIterator[ExecutionController]:
     async with cluster.served() as config, ApiClient(config) as api:
-        revisions = Revisions(api)
-        made = ExecutionController(
-            api,
-            SETTINGS,
-            cache=ObjectCache(keep=kept),
-            workflows=ObjectCache(),
-            revisions=revisions,
-            inline=InlineWorkflows(ObjectCache(), revisions, worker_image=SETTINGS.worker_image),
-            namespaces=Namespaces(lambda _: None),
-            gone=lambda _: None,
-            artifacts=ArtifactClient(SETTINGS.artifacts_operator_url, SETTINGS.artifacts_token),
-            epoch=1,
-        )
+        made = controller_of(api)
         made.pods.replaced([], 1)
         made.approvals.replaced([], 1)
         yield made

@@ -29,7 +29,7 @@ from ossa.monitor.watching import KINDS
 from ossa.store.records.pool import Records
 from tests.unit.bus.busy import client_of, until
 from tests.unit.controllers.apiserver import ApiServer
-from tests.unit.controllers.test_metrics import documented
+from tests.unit.documented import documented
 from tests.unit.monitor.states import FINISHED, UID, execution
 from tests.unit.monitor.test_announcer import nobody, phases
 from tests.unit.servers import Postgres, Redis, free_port
