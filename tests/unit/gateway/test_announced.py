@@ -14,9 +14,9 @@ from ossa.bus.frames import Command
 from ossa.gateway.events.commands import RestCommands
 from ossa.gateway.problems import Unkept
 from tests.unit.audit.running import entries, writing
+from tests.unit.gateway.dying import Fuse, fused, kill_all, until_dead
 from tests.unit.gateway.lab import Lab
-from tests.unit.gateway.test_crashes import Fuse, fused, kill_all, until_dead
-from tests.unit.gateway.test_rest import APPROVALS, EDITOR, NAMESPACE, approval, execution, gateway, put
+from tests.unit.gateway.rest.resources import APPROVALS, EDITOR, NAMESPACE, approval, execution, gateway, put
 from tests.unit.servers import Postgres
 
 ACTIONS = ("pause", "cancel", "approve")

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.unit.gateway.lab import lab
-from tests.unit.gateway.test_rest import EDITOR, execution, put
+from tests.unit.gateway.rest.resources import EDITOR, execution, put
 
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
 EXAMPLES = 12  # of each operation

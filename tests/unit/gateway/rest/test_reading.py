@@ -1,67 +1,21 @@
-"""What is there: lists, one, steering, approvals, discovery; and who may see it."""
+"""Executions: lists, one, its tasks; and who may see them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from ossa.gateway.authorization import ALLOWED_TTL, SEEN_TTL, SubjectAccess
-from ossa.store.records.write import Write, write
-from tests.unit.gateway.lab import CREATE, EXECUTIONS, Lab, lab
+from tests.unit.gateway.rest.resources import (
+    NAMESPACE,
+    execution,
+    gateway,
+    put,
+    record,
+)
 from tests.unit.gateway.serving import raw
 from tests.unit.servers import Postgres
-
-NAMESPACE = "/api/v1/namespaces/lab"
-READER = [
-    (verb, kind, "lab")
-    for verb in ("get", "list")
-    for kind in ("executions", "executions/logs", "approvals", "agents", "workflows")
-]
-EDITOR = [*READER, CREATE, ("update", "executions", "lab"), ("patch", "approvals", "lab")]
-APPROVALS = "/apis/ossa.dev/v1alpha1/namespaces/{}/approvals"
-
-
-@asynccontextmanager
-async def gateway(records_url: str, **settings: Any) -> AsyncIterator[Lab]:
-    """Alice may do everything in namespace lab, bob in namespace other."""
-    async with lab(records_url, **settings) as made:
-        made.people.add("alice", *EDITOR)
-        made.people.add("bob", *((verb, kind, "other") for verb, kind, _ in EDITOR))
-        yield made
-
-
-def execution(name: str, namespace: str = "lab", **status: Any) -> dict[str, Any]:
-    annotations = {"ossa.dev/spec-changed-by": "ossa:alice", "ossa.dev/request-id": f"request-{name}"}
-    return {
-        "apiVersion": "ossa.dev/v1alpha1",
-        "kind": "Execution",
-        "metadata": {"name": name, "namespace": namespace, "annotations": annotations},
-        "spec": {"workflow": "pipeline", "inputs": {"dataset": "wine"}},
-        "status": {"phase": "Running", "progress": "1/2", **status},
-    }
-
-
-def put(held: Lab, *items: dict[str, Any]) -> None:
-    for item in items:
-        held.cluster.create(EXECUTIONS.format(item["metadata"]["namespace"]), item)
-
-
-async def record(held: Lab, *items: dict[str, Any]) -> None:
-    """As the recorder does."""
-    async with held.records.connection() as connection:
-        for number, item in enumerate(items, start=1):
-            metadata = {
-                "uid": f"00000000-0000-0000-0000-{number:012d}",
-                "resourceVersion": str(number),
-                "creationTimestamp": f"2026-01-01T00:00:{number:02d}Z",
-                **item["metadata"],
-            }
-            await write(
-                connection, [Write("executions", metadata["uid"], number, None, {**item, "metadata": metadata})]
-            )
 
 
 async def test_one_execution_and_its_tasks(records_url: str) -> None:
@@ -239,126 +193,3 @@ async def test_a_path_is_not_walked(records_url: str) -> None:
             await client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n".encode())
             assert (await client.answer())[0] == 404
         assert held.cluster.asked == asked
-
-
-async def test_steering(records_url: str) -> None:
-    async with gateway(records_url) as held:
-        put(held, execution("x1"), execution("done", phase="Completed"),
-            execution("failed", phase="Failed", revision="r"))  # fmt: skip
-        for action, field, value in (
-            ("pause", "suspend", True),
-            ("resume", "suspend", False),
-            ("cancel", "cancel", True),
-        ):
-            for _ in range(2):
-                answer = await held.post(f"{NAMESPACE}/executions/x1/{action}")
-                assert (answer.status_code, answer.json()[field]) == (200, value)
-        item = held.cluster.executions()[0]
-        assert item["metadata"]["annotations"]["ossa.dev/author"] == "ossa:alice"
-        answer = await held.post(f"{NAMESPACE}/executions/x1/resume")
-        assert (answer.status_code, "being cancelled" in answer.json()["detail"]) == (409, True)
-        answer = await held.post(f"{NAMESPACE}/executions/done/pause")
-        assert (answer.status_code, "it has ended" in answer.json()["detail"]) == (409, True)
-        assert (await held.post(f"{NAMESPACE}/executions/none/pause")).status_code == 404
-        assert (await held.post(f"{NAMESPACE}/executions/x1/explode")).status_code == 422
-
-        for _ in range(2):
-            answer = await held.post(f"{NAMESPACE}/executions/failed/retry", Idempotency_Key="again")
-            assert answer.status_code == 202
-        made = next(i for i in held.cluster.executions() if i["metadata"]["name"] == answer.json()["execution"])
-        assert made["spec"] == {"workflow": "pipeline", "retryOf": "failed"}
-        answer = await held.post(f"{NAMESPACE}/executions/done/rerun")
-        made = next(i for i in held.cluster.executions() if i["metadata"]["name"] == answer.json()["execution"])
-        assert made["spec"] == {"workflow": "pipeline", "inputs": {"dataset": "wine"}}
-        assert (await held.post(f"{NAMESPACE}/executions/done/retry")).status_code == 409
-        verbs = {entry.verb for entry in held.book.entries if entry.outcome == "allowed"}
-        assert verbs == {"pause", "resume", "cancel", "retry", "rerun"}
-
-
-def approval(name: str, task: str = "release", **more: Any) -> dict[str, Any]:
-    spec = {
-        "execution": {"name": "x1", "uid": "u"}, "task": task, "message": "Release?",
-        "approverGroups": ["ossa:board"], "author": "ossa:alice", "expiresAt": "2030-01-01T00:00:00Z",
-    }  # fmt: skip
-    labels = {"ossa.dev/execution": "x1"}
-    metadata = {"name": name, "namespace": "lab", "labels": labels}
-    return {"apiVersion": "ossa.dev/v1alpha1", "kind": "Approval", "metadata": metadata, "spec": spec, **more}
-
-
-async def test_approvals(records_url: str) -> None:
-    async with gateway(records_url) as held:
-        for item in (approval("a1"), approval("a2", "other")):
-            held.cluster.create(APPROVALS.format("lab"), item)
-        held.people.add("carl", *EDITOR, groups=("ossa:board",))
-        held.people.add("eve", *EDITOR, groups=("ossa:staff",))
-        found = (await held.get(f"{NAMESPACE}/executions/x1/approvals", who="eve")).json()["items"]
-        assert [(item["name"], item["state"], item["approverGroups"]) for item in found] == [
-            ("a1", "Pending", ["ossa:board"]),
-            ("a2", "Pending", ["ossa:board"]),
-        ]
-        path = f"{NAMESPACE}/executions/x1/approve"
-        answer = await held.post(path, {}, who="carl")
-        assert (answer.status_code, answer.json()["field"]) == (422, "task")
-        for who, said in (("eve", "you are none of them"), ("alice", "you are the author")):
-            answer = await held.post(path, {"task": "release"}, who=who)
-            assert (answer.status_code, said in answer.json()["detail"]) == (403, True)
-        for _ in range(2):
-            answer = await held.post(path, {"task": "release", "verdict": "Approved", "reason": "tested"}, who="carl")
-            assert answer.status_code == 200
-        item = held.cluster.objects[f"{APPROVALS.format('lab')}/a1"]
-        assert item["decisions"] == {"ossa:carl": {"verdict": "Approved", "reason": "tested"}}
-        answer = await held.post(path, {"task": "release", "verdict": "Rejected"}, who="carl")
-        assert (answer.status_code, "final" in answer.json()["detail"]) == (409, True)
-        assert (await held.post(path, {"task": "nothing"}, who="carl")).status_code == 404
-        assert (await held.post(path, {"verdict": "Maybe"}, who="carl")).json()["field"] == "verdict"
-
-
-async def test_discovery(records_url: str) -> None:
-    async with gateway(records_url) as held:
-        for name, kind, capability, ready in (
-            ("rules", "worker", "apply-rules", "True"),
-            ("judge", "judge", "judge", "True"),
-            ("slow", "worker", "apply-rules", "False"),
-        ):
-            held.registry.agents.changed(
-                "ADDED",
-                {
-                    "metadata": {"name": name, "namespace": "lab", "uid": name},
-                    "spec": {"type": kind, "capabilities": [{"name": capability}], "runtime": {"handler": "a:b"}},
-                    "status": {"ready": ready},
-                },
-            )
-        held.registry.agents.changed("ADDED", {"metadata": {"name": "x", "namespace": "other"}, "spec": {}})
-
-        async def names(**query: Any) -> list[str]:
-            return [item["name"] for item in (await held.get(f"{NAMESPACE}/agents", **query)).json()["items"]]
-
-        assert await names() == ["judge", "rules", "slow"]
-        assert await names(type="worker", capability="apply-rules") == ["rules", "slow"]
-        assert await names(capability="apply-rules", ready=True) == ["rules"]
-        first = (await held.get(f"{NAMESPACE}/agents", limit=2)).json()
-        assert await names(cursor=first["next"]) == ["slow"]
-        assert (await held.get(f"{NAMESPACE}/agents/rules")).json()["capabilities"][0]["name"] == "apply-rules"
-        assert (await held.get(f"{NAMESPACE}/agents/none")).status_code == 404
-        assert (await held.get(f"{NAMESPACE}/agents", type="robot")).json()["field"] == "type"
-        held.registry.workflows.changed(
-            "ADDED",
-            {
-                "metadata": {"name": "pipeline", "namespace": "lab"},
-                "spec": {"tasks": [{}]},
-                "status": {"phase": "Published"},
-            },
-        )
-        found = (await held.get(f"{NAMESPACE}/workflows", published=True)).json()["items"]
-        assert [(item["name"], item["phase"], item["tasks"]) for item in found] == [("pipeline", "Published", 1)]
-
-
-async def test_logs_come_from_the_pod_of_the_task(records_url: str) -> None:
-    async with gateway(records_url) as held:
-        tasks = {"ingest": {"phase": "Running", "pod": "p1"}, "score": {"phase": "Pending"}}
-        put(held, execution("x1", tasks=tasks))
-        answer = await held.get(f"{NAMESPACE}/executions/x1/logs")  # of the only task that has a pod
-        assert answer.status_code == 404  # the pod is gone
-        assert "p1" in answer.json()["detail"]
-        assert (await held.get(f"{NAMESPACE}/executions/x1/logs", task="score")).status_code == 404
-        assert (await held.get(f"{NAMESPACE}/executions/x1/logs", task="nothing")).status_code == 404
