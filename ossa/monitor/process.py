@@ -23,8 +23,7 @@ from ossa.monitor.announcer import Agents, Announcer
 from ossa.monitor.metrics import Metrics
 from ossa.monitor.outbox import Change, Sink, SinkUnavailable
 from ossa.monitor.processors.alerts import AlertProcessor, Limits
-from ossa.monitor.processors.metrics import MetricProcessor
-from ossa.monitor.processors.tasks import TaskProcessor
+from ossa.monitor.processors.keeping import Keeper
 from ossa.monitor.recorder import Recorder
 from ossa.monitor.recordssink import RecordsSink, Revisions
 from ossa.monitor.settings import Settings
@@ -32,6 +31,7 @@ from ossa.monitor.spans import SpanSink
 from ossa.store.records.migrate import migrated
 from ossa.store.records.pool import Records
 from ossa.store.records.retention import Partitioned, Retention, keep_up
+from ossa.store.records.streams import write_events, write_metrics
 from ossa.tracing import Tracing
 
 log = logging.getLogger(__name__)
@@ -132,8 +132,8 @@ class Monitor:
         extras = extras or Extras()
         alerts = AlertProcessor(self.bus, Limits(self._settings.approval_waits, self._settings.lag))
         parts = [
-            Part(EVENTS, TASKS_GROUP, Event, TaskProcessor(self.records)),
-            Part(METRICS, METRICS_GROUP, Metric, MetricProcessor(self.records)),
+            Part(EVENTS, TASKS_GROUP, Event, Keeper(self.records, write_events)),
+            Part(METRICS, METRICS_GROUP, Metric, Keeper(self.records, write_metrics)),
             Part(EVENTS, ALERTS_GROUP, Event, alerts, records=False),
             *extras.parts,
         ]

@@ -28,12 +28,12 @@ from ossa.monitor.announcer import Announcer
 from ossa.monitor.outbox import Outbox
 from ossa.monitor.process import EVENTS_LINGER
 from ossa.monitor.processors.alerts import AlertProcessor, Limits
-from ossa.monitor.processors.metrics import MetricProcessor
-from ossa.monitor.processors.tasks import TaskProcessor
+from ossa.monitor.processors.keeping import Keeper
 from ossa.monitor.recordssink import RecordsSink
 from ossa.monitor.states import State
 from ossa.store.records.migrate import migrate
 from ossa.store.records.pool import Records
+from ossa.store.records.streams import write_events, write_metrics
 from tests.unit.bus.busy import until
 from tests.unit.servers import Postgres, Redis
 
@@ -125,9 +125,9 @@ async def processed(client: Client, records: Records, *, total: int = TOTAL) -> 
 def _consumers(client: Client, records: Records, tally: Tally, number: int) -> list[Consumer[Event] | Consumer[Metric]]:
     name = f"replica-{number}"
     return [
-        Consumer(Group(client, EVENTS, "tasks", name), Event, TaskProcessor(records), observer=tally),
+        Consumer(Group(client, EVENTS, "tasks", name), Event, Keeper(records, write_events), observer=tally),
         Consumer(Group(client, EVENTS, "alerts", name), Event, AlertProcessor(client, Limits()), observer=tally),
-        Consumer(Group(client, METRICS, "metrics", name), Metric, MetricProcessor(records), observer=tally),
+        Consumer(Group(client, METRICS, "metrics", name), Metric, Keeper(records, write_metrics), observer=tally),
     ]
 
 

@@ -12,9 +12,9 @@ from ossa.bus.consumer import Consumer, Pace, TryAgain
 from ossa.bus.group import Group, parked_count, standings
 from ossa.bus.messages import EVENTS, Event, Metric
 from ossa.bus.publisher import Posting, Publisher
-from ossa.monitor.processors.metrics import MetricProcessor
-from ossa.monitor.processors.tasks import TaskProcessor
+from ossa.monitor.processors.keeping import Keeper
 from ossa.store.records.pool import Records
+from ossa.store.records.streams import write_events, write_metrics
 from tests.unit.bus.busy import Counted, client_of, running, until
 from tests.unit.monitor.states import UID
 from tests.unit.servers import Postgres, Redis
@@ -42,7 +42,7 @@ def event(number: int, **fields: object) -> Event:
 
 async def test_transitions_are_kept_once_however_often_they_come(records_url: str) -> None:
     async with Records(records_url, application="test") as records:
-        keep = TaskProcessor(records)
+        keep = Keeper(records, write_events)
         events = [event(number, message="a \0 in it" if number == 3 else None) for number in range(20)]
         events.append(event(20, type="decision", phase="Approved", user="alice", output={"a": 1}))
         for _ in range(3):
@@ -80,7 +80,7 @@ async def test_measurements_are_kept_once_with_their_agent_where_that_is_recorde
             )
             for name in ("loader", "unknown", None)
         ]
-        keep = MetricProcessor(records)
+        keep = Keeper(records, write_metrics)
         await keep(metrics)
         await keep(metrics[::-1])
         async with records.connection() as connection:
@@ -94,9 +94,9 @@ async def test_with_postgresql_away_a_batch_is_to_come_again(postgres: Postgres,
     async with Records(records_url, application="test") as records:
         postgres.stop()
         with pytest.raises(TryAgain):
-            await TaskProcessor(records)([event(1)])
+            await Keeper(records, write_events)([event(1)])
         with pytest.raises(TryAgain):
-            await MetricProcessor(records)([])
+            await Keeper(records, write_metrics)([])
 
 
 async def test_postgresql_killed_under_load_and_started_nothing_is_lost(
@@ -105,7 +105,9 @@ async def test_postgresql_killed_under_load_and_started_nothing_is_lost(
     async with client_of(redis.url) as client, Records(records_url, application="test") as records:
         group, counted = Group(client, EVENTS, "tasks", "one"), Counted()
         publisher, total = Publisher(client), 5000
-        consumer = Consumer(group, Event, TaskProcessor(records), observer=counted, pace=Pace(batch=100, look=0.1))
+        consumer = Consumer(
+            group, Event, Keeper(records, write_events), observer=counted, pace=Pace(batch=100, look=0.1)
+        )
         async with running(consumer):
             for start in range(0, total, 500):
                 await publisher.send([Posting(event(number), EVENTS) for number in range(start, start + 500)])
