@@ -95,12 +95,9 @@ class Metrics:
     def outboxes(self, outboxes: Iterable[Outbox]) -> None:
         """From now on what these say is told whenever somebody asks."""
         for outbox in outboxes:
-            for gauge, attribute in (
-                (self._outbox, "pending"),
-                (self._outbox_lag, "lag"),
-                (self._outbox_failures, "failures"),
-            ):
-                gauge.labels(outbox.name).set_function(partial(_figure, outbox, attribute))
+            self._outbox.labels(outbox.name).set_function(partial(_pending, outbox))
+            self._outbox_lag.labels(outbox.name).set_function(partial(_lag, outbox))
+            self._outbox_failures.labels(outbox.name).set_function(partial(_failures, outbox))
 
     def leads(self) -> None:
         """This process leads."""
@@ -114,5 +111,13 @@ class Metrics:
         return Gauge(name, what, list(labels), registry=self.registry)
 
 
-def _figure(outbox: Outbox, attribute: str) -> float:
-    return float(getattr(outbox, attribute))
+def _pending(outbox: Outbox) -> float:
+    return outbox.pending
+
+
+def _lag(outbox: Outbox) -> float:
+    return outbox.lag
+
+
+def _failures(outbox: Outbox) -> float:
+    return outbox.failures

@@ -78,7 +78,6 @@ class Outbox:
         self.name = name
         self._linger = LINGER if linger is None else linger
         self.failures = 0  # since the last time that it went well
-        self.written = 0  # changes, in all
         self._sink = sink
         self._pending: dict[str, State] = {}
         self._since: dict[str, float] = {}  # when the oldest change that was not written came
@@ -157,7 +156,6 @@ class Outbox:
     async def _write(self, batch: Sequence[State]) -> None:
         changes = [change for state in batch for change in self._changes(state)]
         await self._sink.write(changes)
-        self.written += len(changes)
         for state in batch:
             self._done(state)
         if not self._pending:

@@ -28,13 +28,12 @@ _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 class RecordsSink:
     """Writes changes to PostgreSQL.
 
+    Those that it does not take as they are get logged and left out: one of them must not hold up all that come after.
+
     revisions: what the revisions that Executions run say, for whoever asks the same.
-    refused: how many changes it does not take as they are. They are logged and left out: one of them must not hold up
-    all that come after it.
     """
 
     def __init__(self, records: Records, api: ApiClient) -> None:
-        self.refused = 0
         self._records = records
         self.revisions = Revisions(api)
 
@@ -67,7 +66,6 @@ class RecordsSink:
         try:
             await writing.write(connection, [held])
         except _REFUSED as error:
-            self.refused += 1
             told = about(held.plural, held.uid, held.now or held.before)
             log.error(
                 "a state cannot be recorded: it is left out until the object changes",

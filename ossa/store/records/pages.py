@@ -14,8 +14,9 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from ossa.api.gateway import MAX_LIMIT
+
 T = TypeVar("T")
-DEFAULT_LIMIT, MAX_LIMIT = 50, 500
 Key = tuple[Any, ...]
 
 

@@ -13,8 +13,9 @@ from uuid import UUID
 import asyncpg
 
 from ossa.api.base import JSONObject
+from ossa.api.gateway import DEFAULT_LIMIT
 from ossa.store.records.names import principal_id
-from ossa.store.records.pages import DEFAULT_LIMIT, NEWEST_FIRST, Page, bounded, decode, number, page, text
+from ossa.store.records.pages import NEWEST_FIRST, Page, bounded, decode, number, page, text
 from ossa.store.records.pool import Connection
 
 T = TypeVar("T")
