@@ -23,8 +23,6 @@ SUBPROTOCOL = "ossa.v1"
 TOKEN_SUBPROTOCOL = "ossa.bearer."  # noqa: S105 - the part before it
 # Of an entry of the stream: milliseconds and a sequence number.
 POSITION = r"^\d{1,20}-\d{1,20}$"
-# Before all events: whoever starts here gets a reset and a snapshot first.
-BEGINNING = "0-0"
 
 Name = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253)] | Literal[""]
 Position = Annotated[str, Field(pattern=POSITION)]

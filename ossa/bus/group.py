@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from ossa.bus.connection import BLOCK_SECONDS, reaching
-from ossa.bus.messages import Parked, parked_stream
+from ossa.bus.messages import BEGINNING, Parked, parked_stream
 from ossa.bus.publisher import FIELD, LENGTH
-from ossa.bus.reader import BEGINNING, Entry, place
+from ossa.bus.reader import Entry, place
 
 T = TypeVar("T")
 MAX_ERROR = 4096
@@ -160,6 +160,14 @@ class Standing:
 
 async def standings(client: Redis, stream: str) -> list[Standing]:
     """Of all groups of a stream. Raises BusUnavailable."""
+    return [
+        Standing(stream, one["name"].decode(), one.get("lag"), int(one["pending"]), int(one["consumers"]))
+        for one in await groups_of(client, stream)
+    ]
+
+
+async def groups_of(client: Redis, stream: str) -> list[dict[str, Any]]:
+    """As Redis tells of them; none of a stream that is not there. Raises BusUnavailable."""
     try:
         with reaching(f"groups of {stream}"):
             found: list[dict[str, Any]] = await client.xinfo_groups(stream)
@@ -167,10 +175,7 @@ async def standings(client: Redis, stream: str) -> list[Standing]:
         if "no such key" not in str(error):
             raise
         return []
-    return [
-        Standing(stream, one["name"].decode(), one.get("lag"), int(one["pending"]), int(one["consumers"]))
-        for one in found
-    ]
+    return found
 
 
 async def parked_count(client: Redis, stream: str) -> int:

@@ -19,6 +19,8 @@ EVENTS, METRICS, ALERTS, AUDIT = "ossa:events", "ossa:metrics", "ossa:alerts", "
 TASK_ASSIGNMENT, STATUS_UPDATES, RESULTS, DECISIONS = "task-assignment", "status-updates", "results", "decisions"
 CHANNELS = (TASK_ASSIGNMENT, STATUS_UPDATES, RESULTS, DECISIONS)
 
+# The place before the first entry of a stream.
+BEGINNING = "0-0"
 # Entries that no consumer could handle, beside the stream that they came from.
 PARKED_SUFFIX = ":parked"
 

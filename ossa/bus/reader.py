@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from ossa.bus.connection import BLOCK_SECONDS, BusUnavailable, Pauses, reaching
+from ossa.bus.messages import BEGINNING
 from ossa.bus.publisher import FIELD
 
-BEGINNING = "0-0"
 COUNT = 500
 
 

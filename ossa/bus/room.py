@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from ossa.bus.connection import reaching
+from ossa.bus.group import groups_of
 from ossa.bus.reader import place
 
 # Share of `maxmemory` from which on room is made.
@@ -73,14 +73,8 @@ async def drop_gone_consumers(client: Redis, stream: str, *, idle: float = GONE)
 
 
 async def _trim(client: Redis, stream: str) -> int:
-    try:
-        groups: list[dict[str, Any]] = await client.xinfo_groups(stream)
-    except ResponseError as error:
-        if "no such key" not in str(error):
-            raise
-        return 0
     handled: list[str] = []
-    for group in groups:
+    for group in await groups_of(client, stream):
         first = group["last-delivered-id"]
         if group["pending"]:
             first = (await client.xpending(stream, group["name"]))["min"] or first

@@ -6,7 +6,7 @@ with Gateway("https://ossa.example.com", Session(name="alice", password=...)) as
 """
 
 from ossa.api.gateway import OrchestrateRequest
-from ossa.bus.frames import BEGINNING
+from ossa.bus.messages import BEGINNING
 from ossa.client.aio import AsyncGateway
 from ossa.client.backoff import Backoff
 from ossa.client.credentials import Credentials, FixedToken, Session, TokenFile

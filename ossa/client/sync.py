@@ -13,8 +13,7 @@ import httpx
 
 from ossa.api import gateway as api
 from ossa.api.approval import Verdict
-from ossa.bus.frames import BEGINNING
-from ossa.bus.messages import EventType
+from ossa.bus.messages import BEGINNING, EventType
 from ossa.client import requests
 from ossa.client.backoff import Backoff
 from ossa.client.credentials import Credentials

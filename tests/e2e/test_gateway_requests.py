@@ -13,7 +13,8 @@ from websockets.exceptions import ConnectionClosed
 
 from ossa.api import gateway as api
 from ossa.api.execution import Execution
-from ossa.bus.frames import BEGINNING, Close
+from ossa.bus.frames import Close
+from ossa.bus.messages import BEGINNING
 from ossa.client import AsyncGateway, FixedToken, Forbidden, OrchestrateRequest
 from ossa.engine.clock import to_text
 from ossa.kube import paths

@@ -15,9 +15,9 @@ from redis.asyncio import Redis as Client
 from ossa.bus.connection import BusUnavailable, Pauses
 from ossa.bus.consumer import Consumer, Handler, Pace, TryAgain
 from ossa.bus.group import Group, parked_count, standings
-from ossa.bus.messages import Metric, Parked, parked_stream
+from ossa.bus.messages import BEGINNING, Metric, Parked, parked_stream
 from ossa.bus.publisher import FIELD, Publisher
-from ossa.bus.reader import BEGINNING, Reader
+from ossa.bus.reader import Reader
 from tests.unit.bus.busy import GROUP, STREAM, TRACE, Counted, client_of, metric, postings, running, until
 from tests.unit.servers import Redis
 

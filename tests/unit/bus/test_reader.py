@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from ossa.bus.messages import Metric
+from ossa.bus.messages import BEGINNING, Metric
 from ossa.bus.publisher import Publisher
-from ossa.bus.reader import BEGINNING, Batch, Extent, Reader, is_gone
+from ossa.bus.reader import Batch, Extent, Reader, is_gone
 from tests.unit.bus.busy import STREAM, client_of, postings
 from tests.unit.servers import Redis
 

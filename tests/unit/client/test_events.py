@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ossa.api.gateway import ExecutionView
-from ossa.bus.frames import BEGINNING, Close
+from ossa.bus.frames import Close
+from ossa.bus.messages import BEGINNING
 from ossa.client import Anew, AsyncGateway, Backoff, EventsClosed, FixedToken, Gateway, Occurred, Unreachable
 from tests.unit.client.scripted import QUICK
 from tests.unit.gateway.events.serving import event, serving, until

@@ -9,8 +9,8 @@ from typing import Any
 from redis.asyncio import Redis as Client
 
 from ossa.bus.group import Standing
-from ossa.bus.messages import ALERTS, EVENTS, Alert, Event
-from ossa.bus.reader import BEGINNING, Reader
+from ossa.bus.messages import ALERTS, BEGINNING, EVENTS, Alert, Event
+from ossa.bus.reader import Reader
 from ossa.monitor.processors.alerts import WAITING, AlertProcessor, Limits
 from ossa.monitor.rules import MAX_KEY, bounded, transitions
 from tests.unit.bus.busy import client_of

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from redis.asyncio import Redis as Client
 
 from ossa.api.base import JSONObject
-from ossa.bus.messages import CHANNELS, EVENTS, METRICS, Event
-from ossa.bus.reader import BEGINNING, Reader
+from ossa.bus.messages import BEGINNING, CHANNELS, EVENTS, METRICS, Event
+from ossa.bus.reader import Reader
 from ossa.monitor.announcer import Announcer
 from ossa.monitor.outbox import Change, Outbox
 from ossa.monitor.states import State
