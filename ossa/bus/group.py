@@ -12,8 +12,9 @@ from redis.exceptions import ResponseError
 
 from ossa.bus.connection import BLOCK_SECONDS, reaching
 from ossa.bus.messages import BEGINNING, Parked, parked_stream
+from ossa.bus.position import Position
 from ossa.bus.publisher import FIELD, LENGTH
-from ossa.bus.reader import Entry, place
+from ossa.bus.reader import Entry, entry_of
 
 T = TypeVar("T")
 MAX_ERROR = 4096
@@ -50,7 +51,7 @@ class Group:
             answer: Any = await self._client.xreadgroup(
                 self.name, self.consumer, {self.stream: ">"}, count=count, block=int(BLOCK_SECONDS * 1000)
             )
-            return tuple(_entry(number, fields) for _, held in answer for number, fields in held)
+            return tuple(entry_of(number, fields) for _, held in answer for number, fields in held)
 
         return await self._made(ask)
 
@@ -73,7 +74,7 @@ class Group:
             if trimmed:
                 await self._client.xack(self.stream, self.name, *trimmed)
             there = sorted([(number, fields) for number, fields in entries if fields] + claimed, key=_order)
-            found = tuple(Delivery(_entry(number, fields), counts.get(number, 1)) for number, fields in there)
+            found = tuple(Delivery(entry_of(number, fields), counts.get(number, 1)) for number, fields in there)
             return Found(found, len(trimmed) + (len(gone[0]) if gone else 0))
 
         return await self._made(ask)
@@ -184,9 +185,5 @@ async def parked_count(client: Redis, stream: str) -> int:
         return int(await client.xlen(parked_stream(stream)))
 
 
-def _order(entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[int, int]:
-    return place(entry[0].decode())
-
-
-def _entry(number: bytes, fields: dict[bytes, bytes]) -> Entry:
-    return Entry(number.decode(), (fields or {}).get(FIELD.encode(), b""))
+def _order(entry: tuple[bytes, dict[bytes, bytes]]) -> Position:
+    return Position.of(entry[0].decode())

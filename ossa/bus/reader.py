@@ -1,16 +1,15 @@
-"""Reads a stream from a place on: each reader sees everything, and is told where something is missing."""
+"""Reads a stream from a place on: each reader sees everything, and can tell where something is missing."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from ossa.bus.connection import BLOCK_SECONDS, BusUnavailable, Pauses, reaching
-from ossa.bus.messages import BEGINNING
+from ossa.bus.connection import BLOCK_SECONDS, reaching
+from ossa.bus.position import START, Position
 from ossa.bus.publisher import FIELD
 
 COUNT = 500
@@ -25,42 +24,36 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What was read, in the stream's order. gap: entries that came before are lost to this reader."""
-
-    entries: tuple[Entry, ...]
-    gap: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Extent:
-    """What a stream holds: ids of the first and last entry that are there, and of the last that ever was."""
+    """What a stream holds.
 
-    first: str | None
-    last: str
+    first: the oldest entry that is there; None: there is none.
+    last: the newest that there ever was.
+    added: how many there ever were. length: how many are there.
+    """
+
+    first: Position | None
+    last: Position
     added: int
     length: int
 
 
-def place(entry: str) -> tuple[int, int]:
-    """An id as it is compared. Raises ValueError where it is none."""
-    milliseconds, _, number = entry.partition("-")
-    return int(milliseconds), int(number or 0)
+def is_gone(after: Position, extent: Extent) -> bool:
+    """Whether entries that came after this one may be gone from the stream.
 
-
-def is_gone(after: str, extent: Extent) -> bool:
-    """Whether entries that came after `after` may be missing from the stream.
-
-    Where `after` itself is no longer there nobody can tell: it counts as a gap, unless nothing was ever removed. One
-    that is beyond the last is of a stream that was there before the server lost its data.
+    What lies before the first one may have been followed by others that were trimmed, unless it is the start of a
+    stream of which nothing was ever removed. What lies after the last one is of another stream, that was lost.
     """
-    if place(after) > place(extent.last):
-        return True
-    if extent.added == extent.length:
+    if after == START and extent.added == extent.length:
         return False
-    if extent.first is None:
-        return place(after) < place(extent.last)
-    return place(after) < place(extent.first)
+    if after > extent.last:
+        return True
+    return after < (extent.last if extent.first is None else extent.first)
+
+
+def entry_of(number: bytes, fields: dict[bytes, bytes]) -> Entry:
+    """Of what Redis answers; without fields where the entry was removed meanwhile."""
+    return Entry(number.decode(), (fields or {}).get(FIELD.encode(), b""))
 
 
 class Reader:
@@ -82,14 +75,14 @@ class Reader:
         except ResponseError as error:
             if "no such key" not in str(error):
                 raise
-            return Extent(None, BEGINNING, 0, 0)
-        first = found["first-entry"]
-        length, last = int(found["length"]), found["last-generated-id"].decode()
-        return Extent(first[0].decode() if first else None, last, int(found.get("entries-added", length)), length)
-
-    async def last(self) -> str:
-        """The id to read on from, for who wants to see only what is new. Raises BusUnavailable."""
-        return (await self.extent()).last
+            return Extent(None, START, 0, 0)
+        first, length = found["first-entry"], int(found["length"])
+        return Extent(
+            first=Position.of(first[0].decode()) if first else None,
+            last=Position.of(found["last-generated-id"].decode()),
+            added=int(found.get("entries-added", length)),
+            length=length,
+        )
 
     async def read(self, after: str, *, count: int = COUNT, wait: float = 0.0) -> tuple[Entry, ...]:
         """Entries after an id, at most `count`; waits up to `wait` seconds (at most BLOCK_SECONDS) for the first one.
@@ -100,30 +93,4 @@ class Reader:
         block = max(1, int(min(wait, BLOCK_SECONDS) * 1000)) if wait else None
         with reaching(f"{self.stream} cannot be read"):
             answer: Any = await self._client.xread({self.stream: after}, count=count, block=block)
-        return tuple(
-            Entry(number.decode(), fields.get(FIELD.encode(), b"")) for _, held in answer for number, fields in held
-        )
-
-    async def follow(self, after: str, *, count: int = COUNT) -> AsyncIterator[Batch]:
-        """Everything after an id, for ever, through every outage.
-
-        A batch with `gap` has no entries: some are lost, and reading goes on behind the newest. The caller then gets
-        the whole state from elsewhere. Empty batches come otherwise too, about every BLOCK_SECONDS.
-        """
-        pauses = Pauses()
-        while True:
-            try:
-                entries = await self.read(after, count=count, wait=BLOCK_SECONDS)
-                # Each time: who is far behind is overtaken by the trimming, and a server that has lost its data may be
-                # back before anybody notices. After the reading: what is not trimmed by now was not before.
-                extent = await self.extent()
-            except BusUnavailable:
-                await pauses.wait()
-                continue
-            pauses.over()
-            gap = is_gone(after, extent)
-            if gap:
-                entries, after = (), extent.last
-            elif entries:
-                after = entries[-1].id
-            yield Batch(entries, gap)
+        return tuple(entry_of(number, fields) for _, held in answer for number, fields in held)

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from ossa.bus.connection import reaching
 from ossa.bus.group import groups_of
-from ossa.bus.reader import place
+from ossa.bus.position import Position
 
 # Share of `maxmemory` from which on room is made.
 FULL = 0.75
@@ -81,4 +81,4 @@ async def _trim(client: Redis, stream: str) -> int:
         handled.append(first.decode())
     if not handled:
         return 0
-    return int(await client.xtrim(stream, minid=min(handled, key=place), approximate=False))
+    return int(await client.xtrim(stream, minid=min(handled, key=Position.of), approximate=False))

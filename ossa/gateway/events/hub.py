@@ -11,13 +11,12 @@ from contextlib import aclosing
 
 from ossa.bus.connection import BLOCK_SECONDS, BusUnavailable, Pauses
 from ossa.bus.frames import Close, Ping, Snapshot, Start
-from ossa.bus.reader import Entry, Extent, Reader
+from ossa.bus.position import START, Position
+from ossa.bus.reader import Entry, Extent, Reader, is_gone
 from ossa.gateway.events.limits import Limits
 from ossa.gateway.events.metrics import Metrics
-from ossa.gateway.events.position import START, Position, gap
 from ossa.gateway.events.ring import Item, Ring, item_of
 from ossa.gateway.events.subscriber import Missed, Page, Subscriber
-from ossa.gateway.identity import Identity
 
 # Events offered before the sockets have their turn to send: far fewer than may wait for one client.
 _SLICE = 64
@@ -27,7 +26,7 @@ _log = logging.getLogger("ossa.gateway.events")
 
 # Where the Executions that somebody asks for stand, from the resources themselves or from what is at least as new as
 # the stream: frames, the last of which says so. Raises Problem.
-Snapshots = Callable[[Identity, Start], AsyncGenerator[Snapshot, None]]
+Snapshots = Callable[[Start], AsyncGenerator[Snapshot, None]]
 
 
 class Hub:
@@ -71,7 +70,7 @@ class Hub:
             return Page(items, items[-1].position if len(items) == self.limits.page else here)
         entries = await self._reader.read(str(after), count=self.limits.page)
         # Asked afterwards: had anything been trimmed before it was read, the first one would be later than `after`.
-        if _gone(after, await self._reader.extent()):
+        if is_gone(after, await self._reader.extent()):
             raise Missed(_TRIMMED)
         found = [item for entry in entries if (item := item_of(entry)) and item.position <= here]
         full = len(entries) == self.limits.page
@@ -89,10 +88,10 @@ class Hub:
             if not group:
                 del self._live[key]
 
-    async def snapshots(self, identity: Identity, start: Start) -> AsyncGenerator[Snapshot, None]:
+    async def snapshots(self, start: Start) -> AsyncGenerator[Snapshot, None]:
         """Where the Executions that were asked for stand; few at once, because many may have missed the same."""
         self.metrics.resets.inc()
-        async with self._snapshotting, aclosing(self._make_snapshots(identity, start)) as frames:
+        async with self._snapshotting, aclosing(self._make_snapshots(start)) as frames:
             async for frame in frames:
                 yield frame
 
@@ -152,12 +151,11 @@ class Hub:
             await pauses.wait()
 
     def _begin(self, extent: Extent) -> None:
-        last = Position.of(extent.last)
         if self._position is None:
-            self._position = last
-            self._ring.clear(last)
-        elif _gone(self._position, extent):
-            self._reset(last)
+            self._position = extent.last
+            self._ring.clear(extent.last)
+        elif is_gone(self._position, extent):
+            self._reset(extent.last)
         _log.info("reading events", extra={"position": str(self._position)})
         self.reading = True
 
@@ -167,8 +165,8 @@ class Hub:
         # With nothing new the server may have lost its data; with so much, some may have been trimmed unread.
         if len(entries) in (0, self.limits.read):
             extent = await self._reader.extent()
-            if _gone(after, extent):
-                self._reset(Position.of(extent.last))
+            if is_gone(after, extent):
+                self._reset(extent.last)
                 return
         for begin in range(0, len(entries), _SLICE):
             for entry in entries[begin : begin + _SLICE]:
@@ -209,10 +207,3 @@ def _obey() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def _gone(after: Position, extent: Extent) -> bool:
-    first = None if extent.first is None else Position.of(extent.first)
-    if after == START and extent.added == extent.length:
-        return False  # it was empty, and nothing has been removed since
-    return gap(after, first=first, last=Position.of(extent.last))

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import orjson
 
 from ossa.bus.frames import event_frame
+from ossa.bus.position import START, Position
 from ossa.bus.reader import Entry
-from ossa.gateway.events.position import START, Position
 
 _position = attrgetter("position")
 _log = logging.getLogger("ossa.gateway.events")

@@ -6,9 +6,7 @@ from collections.abc import AsyncGenerator
 from http import HTTPStatus
 
 from ossa.api.base import JSONObject
-from ossa.api.gateway import ExecutionView
 from ossa.bus.frames import Snapshot, Standing, Start
-from ossa.gateway.identity import Identity
 from ossa.gateway.problems import Problem
 from ossa.gateway.refusals import problem_of
 from ossa.gateway.rest.views import execution_view, tasks_of
@@ -26,9 +24,8 @@ class Standings:
     def __init__(self, api: ApiClient) -> None:
         self._api = api
 
-    async def __call__(self, identity: Identity, start: Start) -> AsyncGenerator[Snapshot, None]:
+    async def __call__(self, start: Start) -> AsyncGenerator[Snapshot, None]:
         """Frames. Raises Problem where the API server cannot be asked."""
-        del identity
         try:
             if start.execution:
                 yield Snapshot(executions=await self._one(start.namespace, start.execution), last=True)
@@ -38,7 +35,7 @@ class Standings:
                 items, more = await self._page(start.namespace, more)
                 told += len(items)
                 last = not more or told >= MOST
-                standings = [Standing(execution=view_of(item)) for item in items]
+                standings = [Standing(execution=execution_view(item)) for item in items]
                 yield Snapshot(executions=standings, last=last, complete=not more)
                 if last:
                     return
@@ -54,14 +51,9 @@ class Standings:
             item = await self._api.get(ossa("executions", namespace, name))
         except NotFound:
             return []
-        return [Standing(execution=view_of(item), tasks=tasks_of(item))]
+        return [Standing(execution=execution_view(item), tasks=tasks_of(item))]
 
     async def _page(self, namespace: str, after: str) -> tuple[list[JSONObject], str]:
         params = {"limit": str(PAGE), **({"continue": after} if after else {})}
         found = await self._api.get(ossa("executions", namespace or None), params)
         return found.get("items") or [], found["metadata"].get("continue") or ""
-
-
-def view_of(item: JSONObject) -> ExecutionView:
-    """As REST shows it."""
-    return execution_view(item)

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from ossa.bus.connection import BusUnavailable
 from ossa.bus.frames import Close, Hello, Reset, Snapshot, Start
+from ossa.bus.position import START, Position
 from ossa.gateway.events.limits import Limits
-from ossa.gateway.events.position import START, Position
 from ossa.gateway.events.ring import Item
 from ossa.gateway.identity import Identity
 from ossa.gateway.problems import Problem
@@ -52,7 +52,7 @@ class Feed(Protocol):
     def leave(self, subscriber: Subscriber) -> None:
         """No event is offered to it any more."""
 
-    def snapshots(self, identity: Identity, start: Start) -> AsyncGenerator[Snapshot, None]:
+    def snapshots(self, start: Start) -> AsyncGenerator[Snapshot, None]:
         """Where the Executions that were asked for stand. Raises Problem."""
 
 
@@ -213,7 +213,7 @@ class Subscriber:
         # First the position, then the snapshot: what happens in between is told twice rather than never.
         here, why = self._feed.position, self._missed
         await self._send(Reset(id=str(here), reason=why).model_dump_json())
-        async with contextlib.aclosing(self._feed.snapshots(self.identity, self.start)) as frames:
+        async with contextlib.aclosing(self._feed.snapshots(self.start)) as frames:
             async for frame in frames:
                 await self._send(frame.model_dump_json(by_alias=True, exclude_none=True))
         self._behind, self._missed = here, ""

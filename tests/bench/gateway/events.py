@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from redis.asyncio import Redis as Client
 
 from ossa.api.base import JSONObject
-from ossa.bus.connection import connect
+from ossa.bus.connection import BLOCK_SECONDS, connect
 from ossa.bus.consumer import Consumer
 from ossa.bus.group import Group, parked_count, standings
 from ossa.bus.messages import EVENTS, METRICS, Event, Metric
@@ -208,9 +208,12 @@ class Behind:
 
     async def _listen(self) -> None:
         reader = Reader(self._client, EVENTS)
-        async for batch in reader.follow(await reader.last()):
+        after = str((await reader.extent()).last)
+        while True:
+            entries = await reader.read(after, wait=BLOCK_SECONDS)
             now = time.monotonic()
-            for entry in batch.entries:
+            for entry in entries:
+                after = entry.id
                 event = Event.model_validate_json(entry.message)
                 if event.sequence in self._sent:
                     self.delays.append(now - self._sent[event.sequence])

@@ -104,7 +104,7 @@ class World:
     broken: bool = False  # snapshots cannot be made, by a defect
     refusals: list[tuple[str, str, int]] = field(default_factory=list)
 
-    async def snapshots(self, _: Identity, start: Start) -> AsyncGenerator[Snapshot, None]:
+    async def snapshots(self, start: Start) -> AsyncGenerator[Snapshot, None]:
         if self.broken:
             raise RuntimeError("a defect")
         asked = [

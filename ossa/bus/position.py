@@ -22,15 +22,3 @@ class Position(NamedTuple):
 
 
 START = Position(0, 0)
-
-
-def gap(after: Position, *, first: Position | None, last: Position) -> bool:
-    """Whether entries after this one may be gone from a stream.
-
-    `first` is the oldest entry that is there (None: there is none), `last` the newest id it ever gave out. What lies
-    before the first one may have been followed by others that were trimmed; what lies after the last one is of
-    another stream, that was lost.
-    """
-    if after > last:
-        return True
-    return after < (last if first is None else first)
