@@ -37,8 +37,10 @@ APPROVALS = f"{EXECUTION}/approvals"  # GET
 APPROVE = f"{EXECUTION}/approve"  # POST
 STEER = f"{EXECUTION}/{{action}}"  # POST, pause, resume, cancel, retry or rerun
 AUDIT_EVENTS = f"{PREFIX}/audit/events"  # POST: what the API server notes, for the audit trail
-SIGN_IN, REFRESH = f"{PREFIX}/auth/login", f"{PREFIX}/auth/refresh"  # POST
-SIGN_OUT, WHO_AM_I = f"{PREFIX}/auth/logout", f"{PREFIX}/auth/whoami"  # POST, GET
+AUTH = f"{PREFIX}/auth"
+SIGN_IN, REFRESH = f"{AUTH}/login", f"{AUTH}/refresh"  # POST
+SIGN_OUT, WHO_AM_I = f"{AUTH}/logout", f"{AUTH}/whoami"  # POST, GET
+USERS = f"{PREFIX}/users"
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 # Printable ASCII, as in the draft of the header's standard; quotes are part of the key.

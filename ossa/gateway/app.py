@@ -18,7 +18,6 @@ from ossa.gateway.settings import Settings
 from ossa.gateway.tracing import Traced
 from ossa.tracing import Tracing
 
-API = "/api/v1"
 _EXPOSED = ("X-Request-Id", "traceparent", "Location", "Retry-After")
 
 

@@ -26,6 +26,7 @@ from ossa.gateway.guard import signed_in
 from ossa.gateway.identity import Access
 from ossa.gateway.parameters import Name, Namespace, PageQuery, Paging
 from ossa.gateway.problems import Problem
+from ossa.gateway.refusals import RETRY_AFTER
 from ossa.gateway.rest.views import (
     execution_summary,
     execution_view,
@@ -138,7 +139,7 @@ async def recorded(c: Collaborators, namespace: str, name: str) -> queries.Execu
             HTTPStatus.SERVICE_UNAVAILABLE,
             f"the cluster has no Execution {name!r} in namespace {namespace!r} just now, and the records (PostgreSQL) "
             "cannot be asked; try again in a few seconds",
-            headers={"Retry-After": "2"},
+            headers=RETRY_AFTER,
         ) from error
     if row is None:
         raise missing(namespace, name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from ossa.api.gateway import Tokens, WhoAmI
 from ossa.gateway.signin.names import MAX_GROUPS, NAME_PATTERN
 from ossa.gateway.signin.passwords import MAX_LENGTH, MIN_LENGTH
 from ossa.store.records.accountrows import EndedBy, Method
@@ -61,24 +62,17 @@ class UserChange(Body):
     disabled: bool | None = None
 
 
-class TokenPair(BaseModel):
+class TokenPair(Tokens):
     """A session's tokens, named as in RFC 6749."""
 
-    access_token: str
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a type
-    expires_in: int = Field(description="Seconds that the access token is good for.")
-    refresh_token: str = Field(description="Gives the next pair, once.")
+    refresh_token: str = Field(repr=False, description="Gives the next pair, once.")
     session: UUID
-    user: str
     groups: list[str]
 
 
-class Me(BaseModel):
+class Me(WhoAmI):
     """Who asks, as Kubernetes knows them."""
 
-    user: str
-    groups: list[str]
-    kind: Literal["person", "agent"]
     session: UUID | None
 
 

@@ -19,13 +19,14 @@ from urllib.parse import urlencode
 
 import orjson
 
+from ossa.api.gateway import AUTH
 from ossa.gateway.problems import Problem
 from ossa.gateway.signin.issuer import Issuer
 from ossa.gateway.signin.names import BadName, foreign, foreign_groups
 from ossa.gateway.signin.secret import Secret, Unsealable
 from ossa.gateway.signin.sessions import SignedIn
 
-CALLBACK = "/api/v1/auth/oidc/callback"
+CALLBACK = f"{AUTH}/oidc/callback"
 LIFETIME = 600  # seconds that a person has to sign in at the issuer
 _PURPOSE = "oidc sign-in"
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import RedirectResponse
 
+from ossa.api.gateway import AUTH, REFRESH, SIGN_IN, SIGN_OUT, WHO_AM_I
 from ossa.gateway.answers import JSON
 from ossa.gateway.context import Collaborators, call_of
 from ossa.gateway.guard import address_of, signed_in
@@ -23,7 +24,6 @@ from ossa.gateway.signin.sessions import Pair, ReusedToken, Sessions
 from ossa.gateway.signin.trail import SignInTrail, Step
 from ossa.store.records.accountrows import Session
 
-ROOT = "/api/v1/auth"
 Text = Annotated[str, Query(min_length=1, max_length=4096)]
 
 
@@ -53,9 +53,9 @@ def router(parts: SignIn, c: Collaborators) -> APIRouter:
 
 def _open_routes(parts: SignIn) -> APIRouter:
     """For whoever is not signed in."""
-    routes = APIRouter(prefix=ROOT, tags=["sessions"])
+    routes = APIRouter(tags=["sessions"])
 
-    @routes.post("/login", response_model=bodies.TokenPair, openapi_extra={"x-problems": [401, 429]})
+    @routes.post(SIGN_IN, response_model=bodies.TokenPair, openapi_extra={"x-problems": [401, 429]})
     async def sign_in(body: bodies.Login, request: Request) -> Response:
         """Sign in with the name and the password of a local user."""
         async with parts.trail.of(request, Step(verb="sign-in", how="password", name=body.name)) as step:
@@ -68,7 +68,7 @@ def _open_routes(parts: SignIn) -> APIRouter:
             pair = await parts.sessions.begin(who)
         return _tokens(parts, pair)
 
-    @routes.post("/refresh", response_model=bodies.TokenPair, openapi_extra={"x-problems": [401, 429]})
+    @routes.post(REFRESH, response_model=bodies.TokenPair, openapi_extra={"x-problems": [401, 429]})
     async def refresh(body: bodies.RefreshRequest, request: Request) -> Response:
         """Exchange a refresh token for the next pair. It works once; used again later, it ends the session."""
         async with parts.trail.of(request, Step(verb="refresh", how="refresh", changes=False)) as step:
@@ -80,7 +80,7 @@ def _open_routes(parts: SignIn) -> APIRouter:
                 raise
         return _tokens(parts, pair)
 
-    @routes.get("/jwks")
+    @routes.get(f"{AUTH}/jwks")
     async def public_keys() -> Response:
         """The keys that access tokens are signed with (RFC 7517)."""
         return JSON(parts.ring.jwks(), headers={"Cache-Control": "public, max-age=60"})
@@ -91,7 +91,7 @@ def _open_routes(parts: SignIn) -> APIRouter:
 def _oidc_routes(parts: SignIn, oidc: Oidc) -> APIRouter:
     routes = APIRouter(tags=["sessions"])
 
-    @routes.get(f"{ROOT}/oidc/login", status_code=302, openapi_extra={"x-problems": [429]})
+    @routes.get(f"{AUTH}/oidc/login", status_code=302, openapi_extra={"x-problems": [429]})
     async def begin_oidc(request: Request) -> Response:
         """Send a browser to the OpenID Connect issuer."""
         async with parts.trail.of(request, Step(verb="sign-in", changes=False)):
@@ -131,21 +131,21 @@ def _oidc_routes(parts: SignIn, oidc: Oidc) -> APIRouter:
 
 def _session_routes(parts: SignIn, c: Collaborators) -> APIRouter:
     """For whoever is signed in, about themselves."""
-    routes = APIRouter(prefix=ROOT, tags=["sessions"], route_class=signed_in(c))
+    routes = APIRouter(tags=["sessions"], route_class=signed_in(c))
 
-    @routes.get("/whoami", response_model=bodies.Me)
+    @routes.get(WHO_AM_I, response_model=bodies.Me)
     async def who_am_i(request: Request) -> Response:
         """Who you are, as Kubernetes is asked about you."""
         me = call_of(request).identity
         return JSON({"user": me.user, "groups": me.groups, "kind": me.kind, "session": me.session})
 
-    @routes.get("/sessions", response_model=bodies.SessionList)
+    @routes.get(f"{AUTH}/sessions", response_model=bodies.SessionList)
     async def list_sessions(request: Request) -> Response:
         """Your sessions that live, newest first."""
         me = call_of(request).identity
         return JSON({"items": [_view(session, me) for session in await parts.sessions.of(me.user)]})
 
-    @routes.post("/logout", status_code=204)
+    @routes.post(SIGN_OUT, status_code=204)
     async def sign_out(request: Request) -> Response:
         """End this session: its tokens are good for nothing from now on."""
         call = call_of(request)
@@ -154,7 +154,7 @@ def _session_routes(parts: SignIn, c: Collaborators) -> APIRouter:
         await parts.sessions.end(UUID(me.session), "logout")
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    @routes.delete("/sessions", response_model=bodies.Ended)
+    @routes.delete(f"{AUTH}/sessions", response_model=bodies.Ended)
     async def sign_out_everywhere(request: Request) -> Response:
         """End all your sessions, this one too."""
         call = call_of(request)
@@ -162,7 +162,7 @@ def _session_routes(parts: SignIn, c: Collaborators) -> APIRouter:
         await call.announce()
         return JSON({"ended": await parts.sessions.end_all(me.user, "logout")})
 
-    @routes.delete("/sessions/{name}", status_code=204)
+    @routes.delete(f"{AUTH}/sessions/{{name}}", status_code=204)
     async def end_session(name: UUID, request: Request) -> Response:
         """End one of your sessions."""
         call = call_of(request)
@@ -172,7 +172,7 @@ def _session_routes(parts: SignIn, c: Collaborators) -> APIRouter:
             raise Problem(HTTPStatus.NOT_FOUND, f"you have no live session {name}")
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    @routes.post("/password", status_code=204)
+    @routes.post(f"{AUTH}/password", status_code=204)
     async def change_password(body: bodies.PasswordChange, request: Request) -> Response:
         """Change your own password, where you are a local user. Ends all your sessions."""
         call = call_of(request)

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from ossa.api.gateway import USERS
 from ossa.gateway.answers import JSON
 from ossa.gateway.context import Call, Collaborators, call_of
 from ossa.gateway.guard import signed_in
@@ -39,7 +40,7 @@ class Users:
 
 def router(parts: Users, c: Collaborators) -> APIRouter:
     """The routes; each asks Kubernetes for the verb on users.ossa.dev, in the whole cluster."""
-    routes = APIRouter(prefix="/api/v1/users", tags=[RESOURCE], route_class=signed_in(c))
+    routes = APIRouter(prefix=USERS, tags=[RESOURCE], route_class=signed_in(c))
 
     async def require(request: Request, verb: str, name: str = "") -> Call:
         call = call_of(request)
@@ -74,7 +75,7 @@ def router(parts: Users, c: Collaborators) -> APIRouter:
             raise Problem(
                 HTTPStatus.CONFLICT, f"there is a user {body.name!r}; PATCH /api/v1/users/{body.name} changes them"
             ) from error
-        return JSON(_view(user), HTTPStatus.CREATED, headers={"Location": f"/api/v1/users/{user.name}"})
+        return JSON(_view(user), HTTPStatus.CREATED, headers={"Location": f"{USERS}/{user.name}"})
 
     @routes.get("/{name}", response_model=bodies.UserView)
     async def get(name: Name, request: Request) -> Response:
