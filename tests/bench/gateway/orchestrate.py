@@ -160,6 +160,7 @@ def direct(api: ApiClient, where: str) -> Send:
             key=None,
             spec=text,
             traceparent=f"00-{uuid4().hex}-{uuid4().hex[:16]}-01",
+            source="api",
         )
         await api.post(paths.ossa("executions", where), execution_of(request))
 

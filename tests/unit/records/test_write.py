@@ -174,7 +174,7 @@ async def test_what_a_judge_gives_is_a_decision(records: Records) -> None:
     judge = agent("judge")
     judge["spec"]["type"] = "judge"
     by = {name: TaskInfo("judge") for name in ("review", "each", "later")} | {"one": TaskInfo("worker")}
-    done = {"completedAt": "2026-11-20T10:00:30Z"}
+    done: JSONObject = {"completedAt": "2026-11-20T10:00:30Z"}
     tasks = {
         "one": task("Completed", output={"verdict": "Approved"}, **done),
         "review": task("Completed", output={"verdict": "Rejected", "reason": "too old", "score": 1}, **done),
