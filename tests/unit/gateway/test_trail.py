@@ -15,8 +15,8 @@ from ossa.api.gateway import AUDIT_EVENTS, SIGN_IN
 from tests.bench.gateway.running import USER, Gateway, serving_with
 from tests.unit.audit.test_kubernetes import event
 from tests.unit.gateway.lab import EXECUTIONS, Cluster
+from tests.unit.gateway.rest.resources import APPROVALS, approval, execution
 from tests.unit.gateway.test_process import kubeconfig, servers
-from tests.unit.gateway.test_rest import APPROVALS, approval, execution
 
 __all__ = ["servers"]
 AUTH, USERS = "/api/v1/auth", "/api/v1/users"
