@@ -32,7 +32,7 @@ demo: up cli ## the data pipeline on real pods, by kubectl and through the gatew
 dev: up venv ## run the reconciler from the checkout against the cluster
 	@$(BIN)/python -m hack.dev
 
-test: up venv ## all tests: unit, then end to end and with faults on the cluster of `make up`
+test: up venv ## all tests: unit, then the demo, end to end and with faults on the cluster of `make up`
 	@$(PYTHON) hack/test.py
 
 unit: venv ## tests of pure code and of single processes

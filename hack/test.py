@@ -1,4 +1,4 @@
-"""`make test`: unit tests, then end-to-end and fault tests on the cluster of `make up`, and one summary of all."""
+"""`make test`: unit tests, then on the cluster of `make up` the demo, end-to-end and fault tests; a summary of all."""
 
 from __future__ import annotations
 
@@ -50,6 +50,13 @@ def run(suite: str) -> Result:
     return Result(suite, counts["tests"] - failed - skipped, failed, skipped, seconds, code)
 
 
+def run_demo() -> Result:
+    """What the README promises first, as a whole: it passes, or it does not."""
+    began = time.monotonic()
+    code = subprocess.run([sys.executable, "-m", "hack.demo"], cwd=REPO, check=False).returncode
+    return Result("demo", int(code == 0), int(code != 0), 0, time.monotonic() - began, code)
+
+
 def seed() -> int:
     """Another one for each commit; the same for the same, so that a finding can be looked for again."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPO, capture_output=True, text=True, check=False).stdout
@@ -73,7 +80,8 @@ def run_chaos() -> Result:
 def main() -> int:
     """0 where every suite ended well and ran something."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    results = [*(run(suite) for suite in SUITES), run_chaos()]
+    unit, *others = SUITES
+    results = [run(unit), run_demo(), *(run(suite) for suite in others), run_chaos()]
     print(f"\n{'suite':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
     for held in results:
         print(f"{held.suite:<10}{held.passed:>8}{held.failed:>8}{held.skipped:>9}{held.seconds:>9.0f}")
