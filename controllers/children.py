@@ -25,7 +25,7 @@ from ossa.api.contract import (
     TaskIdentity,
 )
 from ossa.api.execution import Execution
-from ossa.engine.approvals import author_of
+from ossa.engine.authors import author_of, authors_of, given_authors
 from ossa.engine.clock import from_text
 from ossa.engine.decision import ChildChange, ChildRequest
 from ossa.engine.snapshot import ChildView
@@ -64,6 +64,7 @@ def child_view(item: JSONObject) -> ChildView | None:
         locks=identity.locks,
         judged=identity.judged,
         classification=_classification(status.get("classification")),
+        approved_by=tuple(status.get("approvedBy") or ()),
     )
 
 
@@ -71,17 +72,15 @@ def _classification(text: object) -> Classification | None:
     return next((known for known in CLASSIFICATIONS if known == text), None)
 
 
-def build_child(request: ChildRequest, depth: int, parent: Mapping[str, str], signer: Signer) -> JSONObject:
-    """The Execution as the API server takes it. Whoever wrote the parent's spec is its author, not the operator.
-
-    parent: annotations of its parent.
-    """
-    identity = request.identity
+def build_child(request: ChildRequest, depth: int, parent: Execution, signer: Signer) -> JSONObject:
+    """The Execution as the API server takes it. It is theirs whose the parent is, not the operator's."""
+    identity, held = request.identity, parent.metadata.annotations
     marks = {ANNOTATION_IDENTITY: identity.model_dump_json(), ANNOTATION_DEPTH: str(depth)}
-    if author := author_of(parent):
+    if author := author_of("Execution", held):
         marks[ANNOTATION_AUTHOR] = author
-    if ANNOTATION_BREAK_GLASS in parent:
-        marks[ANNOTATION_BREAK_GLASS] = parent[ANNOTATION_BREAK_GLASS]
+    marks |= given_authors(authors_of(held, parent.status.authors))
+    if ANNOTATION_BREAK_GLASS in held:
+        marks[ANNOTATION_BREAK_GLASS] = held[ANNOTATION_BREAK_GLASS]
     if identity.traceparent:
         marks[ANNOTATION_TRACEPARENT] = identity.traceparent
     if next(find_references(request.inputs), None) is not None:
@@ -199,8 +198,8 @@ class Children:
         for request in requests:
             self._wanted[uid][request.name] = request
 
-    async def create(self, uid: str, *, depth: int, parent: Mapping[str, str]) -> None:
-        """Asks for all that are wanted; `parent` are the annotations of the Execution.
+    async def create(self, uid: str, *, depth: int, parent: Execution) -> None:
+        """Asks for all that are wanted.
 
         Raises ApiError where one may or may not exist now; it stays wanted.
         """

@@ -117,8 +117,7 @@ class Effects:
             return None
         try:
             await self.creator.create(held.uid, snapshot.revision)
-            parent = held.execution.metadata.annotations
-            await self.children.create(held.uid, depth=held.depth + 1, parent=parent)
+            await self.children.create(held.uid, depth=held.depth + 1, parent=held.execution)
             for request in decision.approvals:
                 await self.approvals.ask(request)
         except ApiError as error:

@@ -21,6 +21,7 @@ from controllers.working import Working
 from ossa.api.artifact import ArtifactRef
 from ossa.api.contract import MAIN_CONTAINER
 from ossa.api.execution import Execution
+from ossa.engine.authors import authors_of
 from ossa.engine.decision import Decision
 from ossa.engine.rulings import Judge
 from ossa.engine.snapshot import Snapshot, Source, WorkflowView
@@ -152,6 +153,7 @@ class Gatherer:
             inputs=status.inputs or {},
             tasks=status.tasks,
             policies=status.policies or {},
+            authors=authors_of(found.metadata.annotations, status.authors),
         )
 
     def _issued(self, namespace: str, uid: str) -> Callable[[ArtifactRef, str], bool]:

@@ -18,12 +18,12 @@ from ossa.api.base import JSONObject
 from ossa.api.contract import (
     ANNOTATION_AUTHOR,
     ANNOTATION_SCHEDULED_AT,
-    ANNOTATION_SPEC_CHANGED_BY,
     API_VERSION,
     LABEL_TRIGGER,
     LABEL_WORKFLOW,
 )
 from ossa.api.trigger import Trigger, TriggerStatus
+from ossa.engine.authors import author_of, given_authors, workflow_authors
 from ossa.engine.clock import from_text, to_text
 from ossa.engine.names import triggered_name
 from ossa.engine.triggers import NewRun, Run, Standing, TriggerDecision, due
@@ -64,9 +64,10 @@ class _Outcome:
 
 
 def build_execution(workflow: JSONObject, new: NewRun) -> JSONObject:
-    """The Execution of a scheduled time. Whoever wrote the workflow's spec is its author, not the operator."""
+    """The Execution of a scheduled time. It is theirs who wrote the workflow's spec, not the operator's."""
     metadata = workflow["metadata"]
-    author = (metadata.get("annotations") or {}).get(ANNOTATION_SPEC_CHANGED_BY)
+    held = metadata.get("annotations") or {}
+    author = author_of("Workflow", held)
     return {
         "apiVersion": API_VERSION,
         "kind": "Execution",
@@ -77,6 +78,7 @@ def build_execution(workflow: JSONObject, new: NewRun) -> JSONObject:
             "annotations": {
                 ANNOTATION_SCHEDULED_AT: to_text(new.scheduled_at),
                 **({ANNOTATION_AUTHOR: author} if author else {}),
+                **given_authors(workflow_authors(held)),
             },
         },
         "spec": {"workflow": metadata["name"], "inputs": new.inputs},

@@ -14,7 +14,7 @@ from ossa.api.base import JSONObject
 from ossa.api.execution import Execution
 from ossa.api.validation import InvalidSpecError, parse_spec
 from ossa.api.workflow import WorkflowSpec
-from ossa.engine.approvals import author_of
+from ossa.engine.authors import author_of
 from ossa.engine.decision import Decision
 from ossa.engine.revision import Revision
 from ossa.engine.rulings import NOBODY, Finding, Judge, Ruled
@@ -153,7 +153,7 @@ class Defaults:
             name=metadata["name"],
             labels=metadata.get("labels") or {},
             namespace_labels=self._policies.namespace_labels(namespace),
-            user=author_of(metadata.get("annotations") or {}),
+            user=author_of("Workflow", metadata.get("annotations") or {}),
             bindings=bindings,
         )
         bindings["request"] = request_of(asked)
@@ -196,7 +196,7 @@ def _log(execution: Execution, ruled: Ruled, finding: Finding) -> None:
         "execution": metadata.name,
         "uid": metadata.uid,
         "task": str(ruled.unit) if ruled.unit is not None else None,
-        "author": author_of(metadata.annotations) or None,
+        "author": author_of("Execution", metadata.annotations) or None,
         "exception": finding.exception,
         "why": finding.message,
     }

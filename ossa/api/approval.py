@@ -18,6 +18,7 @@ ApprovalState = Literal["Pending", "Approved", "Rejected", "Expired"]
 # A service account is 'system:serviceaccount:' and two names; other authenticators give e-mail addresses and the like.
 USER_MAX_LENGTH = 512
 MAX_DECISIONS = 64
+MAX_AUTHORS = 64  # of an Execution
 MAX_MESSAGE = 2048
 MAX_SHOWN = 400  # characters
 # Where nobody knows the author, they may be one of those who approve.
@@ -54,6 +55,14 @@ class ApprovalSpec(Model):
         max_length=USER_MAX_LENGTH,
         description=(
             "The recorded author of the Execution, who may not decide. Empty where unknown: then two must approve."
+        ),
+    )
+    authors: list[UserName] = Field(
+        default_factory=list,
+        max_length=MAX_AUTHORS + 2,  # and who created and changed it
+        description=(
+            "All who had a hand in the Execution until this was asked, and may not decide: who created it, who changed "
+            "its spec, and the authors of what it retries or is a part of."
         ),
     )
     expires_at: Timestamp = Field(description="When it is given up.")
@@ -95,9 +104,19 @@ class Approval(Resource):
     status: ApprovalStatus = Field(default_factory=ApprovalStatus, description="Where it stands.")
 
 
+def is_author(spec: ApprovalSpec, user: str) -> bool:
+    """Whether somebody may not decide, because they had a hand in the Execution."""
+    return user == spec.author or user in spec.authors
+
+
 def needed_approvals(spec: ApprovalSpec) -> int:
     """How many must approve: one more pair of eyes than asked for where the author is unknown."""
-    return spec.count if spec.author else max(spec.count, LEAST_WITHOUT_AUTHOR)
+    return needed_of(spec.count, known=bool(spec.author))
+
+
+def needed_of(count: int, *, known: bool) -> int:
+    """How many must approve of those that were asked for; known: whether all authors are."""
+    return count if known else max(count, LEAST_WITHOUT_AUTHOR)
 
 
 def approvers(spec: ApprovalSpec) -> str:

@@ -45,6 +45,8 @@ DEFAULT_SERVICE_ACCOUNT = "default"
 ANNOTATION_CREATED_BY = "ossa.dev/created-by"
 ANNOTATION_SPEC_CHANGED_BY = "ossa.dev/spec-changed-by"  # the author: who made the last change of the spec
 ANNOTATION_AUTHOR = "ossa.dev/author"  # for whom a delegate acts
+# Of an Execution that the operator makes for several: their names as a JSON list, '' for one that nobody knows.
+ANNOTATION_AUTHORS = "ossa.dev/authors"
 # On an Execution: the request to the gateway that made it, and the trace that it belongs to (W3C Trace Context).
 ANNOTATION_REQUEST_ID = "ossa.dev/request-id"
 ANNOTATION_TRACEPARENT = "ossa.dev/traceparent"

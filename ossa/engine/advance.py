@@ -27,6 +27,7 @@ from ossa.engine.start import (
     lock_names,
 )
 from ossa.engine.states import TASK_TERMINAL
+from ossa.engine.takingover import gated
 from ossa.engine.turn import Turn
 from ossa.engine.units import Unit, made_attempts
 
@@ -65,7 +66,7 @@ class Advance:
     def __init__(self, turn: Turn, revision: CompiledRevision, graph: Graph, bindings: Bindings) -> None:
         self._turn = turn
         self._revision = revision
-        self._graph = graph
+        self._graph = gated(turn, revision, graph)
         self._bindings = bindings
         self._fail_fast = revision.revision.spec.fail_fast and graph is revision.graph
         self._limits = Limits(turn, revision)

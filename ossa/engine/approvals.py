@@ -6,7 +6,7 @@ Pure, as all of the engine: the operator gathers the Approval, and writes what c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -20,12 +20,14 @@ from ossa.api.approval import (
     ApprovalStatus,
     ExecutionReference,
     approvers,
+    is_author,
     needed_approvals,
 )
 from ossa.api.artifact import find_references
 from ossa.api.base import Condition, JSONObject, set_condition
-from ossa.api.contract import ANNOTATION_SPEC_CHANGED_BY, TaskIdentity
+from ossa.api.contract import TaskIdentity
 from ossa.api.task import ApprovalTask
+from ossa.engine.authors import UNKNOWN
 from ossa.engine.clock import from_text, parse_duration, to_text
 from ossa.engine.expressions import EvalError, Template
 from ossa.engine.outcome import Waiting
@@ -105,7 +107,7 @@ def _counted(view: ApprovalView, spec: ApprovalSpec) -> Mapping[str, ApprovalDec
     return {
         user: held
         for user, held in sorted(view.decisions.items())
-        if user != spec.author and (spec.approver_groups or user in spec.approver_users)
+        if not is_author(spec, user) and (spec.approver_groups or user in spec.approver_users)
     }
 
 
@@ -128,12 +130,8 @@ def _why_more(spec: ApprovalSpec) -> str:
 def approval_view(item: Mapping[str, Any]) -> ApprovalView:
     """The part of an Approval that decisions need. Raises ValueError where it is not of its kind."""
     held = Approval.model_validate(item)
-    return ApprovalView(held.metadata.name, held.metadata.uid, held.status.state, held.decisions)
-
-
-def author_of(annotations: Mapping[str, str]) -> str:
-    """Who made the last change of an object's spec, by its annotations; empty where nobody knows."""
-    return annotations.get(ANNOTATION_SPEC_CHANGED_BY, "")
+    authors = (held.spec.author, *held.spec.authors)
+    return ApprovalView(held.metadata.name, held.metadata.uid, held.status.state, held.decisions, authors)
 
 
 def question(message: Template, bindings: Mapping[str, object]) -> str:
@@ -146,9 +144,12 @@ def question(message: Template, bindings: Mapping[str, object]) -> str:
 
 
 def approval_spec(
-    identity: TaskIdentity, approval: ApprovalTask, *, message: str, author: str, started_at: datetime
+    identity: TaskIdentity, approval: ApprovalTask, *, message: str, authors: Sequence[str], started_at: datetime
 ) -> ApprovalSpec:
-    """The spec of the Approval of an attempt: the same whenever it is made, given the attempt's recorded start."""
+    """The spec of the Approval of an attempt: the same whenever it is made, given the attempt's recorded start.
+
+    authors: who may not decide, the Execution's author first; '' for somebody whom nobody knows.
+    """
     return ApprovalSpec(
         execution=ExecutionReference(name=identity.execution, uid=identity.uid),
         task=identity.task,
@@ -158,7 +159,8 @@ def approval_spec(
         approver_groups=approval.approver_groups,
         approver_users=approval.approver_users,
         count=approval.count,
-        author=author,
+        author=UNKNOWN if UNKNOWN in authors else authors[0],
+        authors=[name for name in authors if name != UNKNOWN],
         expires_at=to_text(started_at + parse_duration(approval.timeout)),
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import AttemptStatus
-from ossa.engine.approvals import Approved, Expired, Rejected, approval_spec, author_of, judge_approval, question
+from ossa.engine.approvals import Approved, Expired, Rejected, approval_spec, judge_approval, question
+from ossa.engine.authors import authors_of, lasting_authors, united
 from ossa.engine.clock import from_text
 from ossa.engine.decision import ApprovalRequest, Verdict
 from ossa.engine.expressions import EvalError
@@ -34,11 +35,12 @@ def _judge(turn: Turn, revision: CompiledRevision, bindings: Bindings, name: str
         _fail(turn, revision, unit, CannotStart("EvalError", str(error)))
         return
     identity = _identity(turn, unit, task)
-    author = author_of(turn.snapshot.execution.metadata.annotations)
-    asked_at = from_text(task.started_at) if task.started_at else turn.now
-    spec = approval_spec(identity, approval, message=text, author=author, started_at=asked_at)
-    named = task.pod or ""
+    named, held, known = task.pod or "", turn.snapshot.execution.metadata.annotations, turn.get("authors")
     view = turn.snapshot.approvals.get(named)
+    # Who changes the Execution once it is asked takes back no decision: the API server has taken it by what was asked.
+    authors = authors_of(held, known) if view is None else united(lasting_authors(held, known), view.authors)
+    asked_at = from_text(task.started_at) if task.started_at else turn.now
+    spec = approval_spec(identity, approval, message=text, authors=authors, started_at=asked_at)
     if view is None:
         turn.want_approval(ApprovalRequest(named, identity, spec))
     outcome = judge_approval(view, spec, turn.now)
@@ -49,7 +51,8 @@ def _judge(turn: Turn, revision: CompiledRevision, bindings: Bindings, name: str
         case _ if view is not None and view.state == "Pending":
             # Written with the version that was read: a decision that comes at the same moment is not passed over.
             turn.want_verdict(Verdict(named, spec, outcome))
-        case Approved():
+        case Approved(by):
+            turn.approved(unit, by)
             turn.ledger.complete(unit, outcome.output)
         case Rejected():
             _fail(turn, revision, unit, CannotStart("Rejected", outcome.message))

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from ossa.api.artifact import find_references
 from ossa.api.base import JSONObject
-from ossa.api.execution import MAX_LINEAGE, TaskStatus
+from ossa.api.execution import MAX_LINEAGE
 from ossa.api.schema import fill_defaults, violations
 from ossa.engine.advance import advance
 from ossa.engine.asking import judge_approvals
@@ -26,6 +26,7 @@ from ossa.engine.revision import CompiledRevision
 from ossa.engine.snapshot import Snapshot
 from ossa.engine.start import Bindings, CannotStart, prefixed
 from ossa.engine.states import EXECUTION_TERMINAL
+from ossa.engine.takingover import take_over_authors, taken_over
 from ossa.engine.turn import Turn
 from ossa.engine.values import MAX_DEPTH, is_deep, shorten
 
@@ -156,6 +157,10 @@ def _start(turn: Turn, revision: CompiledRevision) -> None:
     if denied is not None:
         _never_starts(turn, denied)
         return
+    too_many = take_over_authors(turn)
+    if too_many is not None:
+        _never_starts(turn, too_many)
+        return
     others = (source.uid, *source.lineage) if source is not None else ()
     if next(find_references(inputs), None) is not None:
         others = (*others, *turn.snapshot.given_by)
@@ -173,25 +178,10 @@ def _start(turn: Turn, revision: CompiledRevision) -> None:
         message="suspended: set spec.suspend to false to go on" if suspended else None,
     )
     for name in revision.order:
-        turn.ledger.put(name, _taken_over(turn, name))
+        turn.ledger.put(name, taken_over(turn, revision, name))
     turn.announce("Normal", "Started", f"Started with revision {revision.name}")
     turn.write_first()
     _running(turn, revision)
-
-
-def _taken_over(turn: Turn, name: str) -> TaskStatus:
-    """A task that begins: anew, or with what the Execution that is resumed has of it."""
-    source = turn.snapshot.source
-    before = source.tasks.get(name) if source is not None else None
-    if before is None or before.phase != "Completed":
-        return TaskStatus()
-    text = f"taken over from Execution {turn.snapshot.execution.spec.retry_of}"
-    ended = before.judged_at_end or {}
-    keys = {key: source.policies.get(key) for key in (*(before.judged_at_start or {}), *ended)} if source else {}
-    known = {key: versions for key, versions in keys.items() if versions is not None}
-    if known:
-        turn.set(policies={**(turn.get("policies") or {}), **known})
-    return before.model_copy(update={"message": text, "pod": None})
 
 
 def _inputs_problem(schema: JSONObject | None, inputs: JSONObject, *, references: bool) -> str | None:

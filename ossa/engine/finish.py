@@ -113,6 +113,7 @@ def _anew(task: TaskStatus, revision: CompiledRevision, name: str, round_: int) 
         started_at=task.started_at,
         items=items,
         classification=task.classification,
+        approved_by=task.approved_by,
         judged_at_start=task.judged_at_start,
         judged_at_end=task.judged_at_end,
     )

@@ -8,6 +8,7 @@ from typing import Any
 from ossa.api.agent import Classification
 from ossa.api.base import JSONObject
 from ossa.api.execution import AttemptStatus, ItemsStatus, Reason, TaskStatus
+from ossa.engine.authors import approvers_of
 from ossa.engine.classification import highest
 from ossa.engine.judgedby import with_number
 from ossa.engine.ranges import format_ranges, parse_ranges
@@ -111,6 +112,13 @@ class Ledger:
         most = highest((held.classification, given))
         if most != held.classification:
             self._put(name, held.model_copy(update={"classification": most}))
+
+    def approved(self, name: str, by: tuple[str, ...]) -> None:
+        """Records who approved in an Execution that a task ran, besides those who are known."""
+        held = self.tasks[name]
+        names = approvers_of(held.approved_by or (), by)
+        if names != held.approved_by:
+            self._put(name, held.model_copy(update={"approved_by": names}))
 
     def fail(
         self, unit: Unit, reason: Reason, message: str, exit_code: int | None, *, denied_by: Finding | None = None

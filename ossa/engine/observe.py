@@ -178,6 +178,7 @@ def _child_outcome(turn: Turn, compiled: CompiledTask, unit: Unit) -> Outcome:
         return _unseen(turn, "Execution", named, f"the child Execution {named} vanished before its result was known")
     if child.finished and child.succeeded:
         turn.classify(unit, child.classification)
+        turn.approved(unit, child.approved_by, in_child=True)
         others = (child.uid, *child.lineage) if next(find_references(child.outputs), None) is not None else ()
         if not turn.take_over(others):
             text = f"its Execution {named} gives artifacts, and those of at most {MAX_LINEAGE} Executions are kept"

@@ -77,6 +77,7 @@ class ChildView:
     locks: tuple[str, ...] = ()
     judged: tuple[str, ...] = ()
     classification: Classification | None = None
+    approved_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class ApprovalView:
     uid: str
     state: ApprovalState = "Pending"
     decisions: Mapping[str, ApprovalDecision] = field(default_factory=dict)
+    authors: tuple[str, ...] = ()  # who could not decide, as it was asked; '' for somebody whom nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Source:
     inputs: JSONObject = field(default_factory=dict)
     tasks: Mapping[str, TaskStatus] = field(default_factory=dict)
     policies: Mapping[str, list[str]] = field(default_factory=dict)
+    authors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

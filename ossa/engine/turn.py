@@ -8,6 +8,7 @@ from ossa.api.agent import Classification
 from ossa.api.contract import TaskIdentity
 from ossa.api.execution import MAX_LINEAGE, AttemptStatus, TaskStatus
 from ossa.api.task import Task
+from ossa.engine.authors import approvers_of
 from ossa.engine.classification import highest
 from ossa.engine.clock import to_exact_text, to_text
 from ossa.engine.decision import (
@@ -107,6 +108,14 @@ class Turn(Whole):
         if given is not None:
             self.ledger.classify(unit.task, given)
             self.set(classification=highest((self.get("classification"), given)))
+
+    def approved(self, unit: Unit, by: tuple[str, ...], *, in_child: bool = False) -> None:
+        """People approved, in a task or in the child that did it."""
+        if not by:
+            return
+        if in_child:
+            self.ledger.approved(unit.task, by)
+        self.set(approved_by=approvers_of(self.get("approved_by") or (), by))
 
     def judged(self, unit: Unit, attempt: int, versions: tuple[str, ...], *, at_end: bool = False) -> None:
         """Records which versions of policies judged an attempt."""

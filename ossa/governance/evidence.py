@@ -218,7 +218,7 @@ class Ledger:
         if "Approval" in self._absent:
             return Evidence("approvals", "", "unavailable", "this cluster knows no Approvals")
         items = [item for item in self._world.all("Approval") if item.get("decisions")]
-        own = [item for item in items if (item.get("spec") or {}).get("author") in item["decisions"]]
+        own = [item for item in items if _authors(item) & item["decisions"].keys()]
         if own:
             things = tuple(_thing(item, "was decided by its author") for item in own)
             return Evidence("approvals", "", "not-met", f"{len(own)} Approvals were decided by their authors", things)
@@ -279,6 +279,12 @@ def _stopped(item: Object) -> str:
     if spec.get("cancel"):
         return "was cancelled"
     return "is suspended" if spec.get("suspend") else ""
+
+
+def _authors(item: Object) -> set[str]:
+    """Of an Approval: who may not decide."""
+    spec = item.get("spec") or {}
+    return {str(spec.get("author") or ""), *(spec.get("authors") or ())}
 
 
 def _who_decided(item: Object) -> str:

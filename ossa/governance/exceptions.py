@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from ossa.api.policyexception import AgentPolicyException
-from ossa.engine.approvals import author_of
+from ossa.engine.authors import author_of
 from ossa.engine.clock import from_text, parse_duration
 from ossa.governance.policies import CompiledPolicy
 from ossa.governance.question import Question, Subject
@@ -40,7 +40,7 @@ def holds(exception: AgentPolicyException, policy: CompiledPolicy, now: datetime
     """Whether it holds at this moment, whatever its target."""
     if exception.spec.policy != policy.name or exception.metadata.deletion_timestamp is not None:
         return False
-    author, end = author_of(exception.metadata.annotations), end_of(exception)
+    author, end = author_of(exception.kind, exception.metadata.annotations), end_of(exception)
     return (
         end is not None
         and end > now

@@ -10,7 +10,7 @@ from typing import Any
 from ossa.api.base import JSONObject, Model
 from ossa.api.contract import ANNOTATION_BREAK_GLASS
 from ossa.api.policy import JudgedKind, Operation
-from ossa.engine.approvals import author_of
+from ossa.engine.authors import author_of
 from ossa.engine.clock import from_text
 from ossa.engine.revision import AgentSnapshot, CompiledRevision
 from ossa.engine.rulings import NOTHING_SAID, Finding, Ruling, RunCase, TaskCase
@@ -133,7 +133,7 @@ class PolicyJudge:
             name=name,
             labels=held.labels,
             namespace_labels=self.namespace_labels,
-            user=author_of(held.annotations),
+            user=author_of("Execution", held.annotations),
         )
 
     def _about(self, case: RunCase, kind: JudgedKind, operation: Operation) -> _Concerned | None:
@@ -226,7 +226,7 @@ def _execution(case: RunCase) -> JSONObject:
         "name": held.name,
         "namespace": held.namespace,
         "uid": held.uid,
-        "author": author_of(held.annotations),
+        "author": author_of("Execution", held.annotations),
         "labels": dict(held.labels),
         "inputs": case.inputs,
         "attempt": case.attempt,

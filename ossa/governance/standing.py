@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ossa.api.policyexception import AgentPolicyException, ExceptionState
-from ossa.engine.approvals import author_of
+from ossa.engine.authors import author_of
 from ossa.engine.clock import to_text
 from ossa.governance.exceptions import confirmed, covers, end_of, problem_of
 from ossa.governance.policies import CompiledPolicy
@@ -31,7 +31,7 @@ def standing(
 
     The first object with that name and spec gives it its UID; afterwards none other is excepted.
     """
-    spec, author = exception.spec, author_of(exception.metadata.annotations)
+    spec, author = exception.spec, author_of(exception.kind, exception.metadata.annotations)
     bound = spec.target.uid or exception.status.uid
     ends = end_of(exception)
     if ends is None:

@@ -15,7 +15,7 @@ from ossa.api.execution import ExecutionSpec
 from ossa.api.policy import AgentPolicy, Operation
 from ossa.api.policyexception import AgentPolicyException
 from ossa.api.workflow import WorkflowSpec
-from ossa.engine.approvals import author_of
+from ossa.engine.authors import author_of
 from ossa.engine.expressions import CompileError
 from ossa.engine.states import is_finished
 from ossa.governance.inline import INLINE_NAME, workflow_of
@@ -186,7 +186,7 @@ def question_of(world: World, item: Object, asked: Asked) -> Question:
             name=name,
             labels=labels_of(item),
             namespace_labels=labels_of(place),
-            user=author_of(metadata_of(item).get("annotations") or {}) if asked.user is None else asked.user,
+            user=author_of(kind, metadata_of(item).get("annotations") or {}) if asked.user is None else asked.user,
             groups=tuple(asked.groups),
             bindings=bindings,
             complete=kind == "Agent" or is_complete(plan),

@@ -19,9 +19,10 @@ from ossa.api.execution.status import (
     ExecutionStatus,
     OverruledDenial,
 )
-from ossa.api.execution.tasks import AttemptStatus, ItemsStatus, Reason, TaskPhase, TaskStatus
+from ossa.api.execution.tasks import MAX_APPROVERS, AttemptStatus, ItemsStatus, Reason, TaskPhase, TaskStatus
 
 __all__ = [
+    "MAX_APPROVERS",
     "MAX_LINEAGE",
     "MAX_OVERRULED",
     "MAX_PARTS",

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ossa.api.agent import Classification
+from ossa.api.approval import MAX_AUTHORS
 from ossa.api.artifact import ArtifactRef
 from ossa.api.base import Condition, JSONObject, StatusModel, Timestamp
-from ossa.api.execution.tasks import Reason, TaskStatus
+from ossa.api.execution.tasks import MAX_APPROVERS, Reason, TaskStatus
 
 # Other Executions whose artifacts one may have taken over.
 MAX_LINEAGE = 200
@@ -114,6 +115,22 @@ class ExecutionStatus(StatusModel):
         default=None,
         max_length=MAX_LINEAGE,
         description="UIDs of other Executions whose artifacts it has: the one that it resumes, and children.",
+    )
+    authors: list[str] | None = Field(
+        default=None,
+        max_length=MAX_AUTHORS,
+        description=(
+            "Whose it is, and who may not approve it, as known when it started: who created or had changed it, and the "
+            "authors of what it retries or is a part of. An empty name: somebody whom nobody knows. Unset: its creator."
+        ),
+    )
+    approved_by: list[str] | None = Field(
+        default=None,
+        max_length=MAX_APPROVERS,
+        description=(
+            "Who approved in it, and in the Executions of its tasks, in alphabetical order. An empty name: more than "
+            "are told."
+        ),
     )
     error: ExecutionError | None = Field(default=None, description="What went wrong first.")
     classification: Classification | None = Field(

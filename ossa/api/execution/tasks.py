@@ -10,6 +10,8 @@ from ossa.api.agent import Classification
 from ossa.api.base import JSONObject, StatusModel, Timestamp
 from ossa.api.task import MAX_ITEMS
 
+# Names of those who approved in one Execution.
+MAX_APPROVERS = 256
 TaskPhase = Literal["Pending", "Waiting", "Running", "Retrying", "Completed", "Failed", "Skipped"]
 Reason = Literal[
     "Error",
@@ -106,6 +108,11 @@ class TaskStatus(AttemptStatus):
     )
     classification: Classification | None = Field(
         default=None, description="Of a task that runs a workflow: the most confidential data that it gives."
+    )
+    approved_by: list[str] | None = Field(
+        default=None,
+        max_length=MAX_APPROVERS,
+        description="Of a task that runs a workflow: who approved in the Executions that did it, as of the Execution.",
     )
     judged_at_start: dict[str, str] | None = Field(
         default=None,

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 
-from ossa.api.approval import Approval, approvers
+from ossa.api.approval import Approval, approvers, is_author
 from ossa.api.base import JSONObject
 from ossa.api.contract import LABEL_EXECUTION
 from ossa.api.gateway import APPROVALS, APPROVE, ApprovalView, ApproveRequest, Page
@@ -76,10 +76,10 @@ def check_approver(identity: Identity, found: Approval) -> None:
     spec = found.spec
     if identity.kind != "person":
         raise Problem(HTTPStatus.FORBIDDEN, "a service account decides with its own token at the API server, not here")
-    if spec.author == identity.user:
+    if is_author(spec, identity.user):
+        what = "are the author of" if spec.author == identity.user else "had a hand in"
         raise Problem(
-            HTTPStatus.FORBIDDEN,
-            "you are the author of this Execution, who may not decide about it; ask another approver",
+            HTTPStatus.FORBIDDEN, f"you {what} this Execution, and may not decide about it; ask another approver"
         )
     if identity.user not in spec.approver_users and not set(identity.groups) & set(spec.approver_groups):
         raise Problem(

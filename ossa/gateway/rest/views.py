@@ -12,7 +12,7 @@ from ossa.api.base import JSONObject
 from ossa.api.contract import ANNOTATION_REQUEST_ID, ANNOTATION_TRACEPARENT
 from ossa.api.execution import AttemptStatus, ExecutionStatus, TaskStatus
 from ossa.api.gateway import AgentView, ApprovalView, ExecutionSummary, ExecutionView, TaskView, WorkflowView
-from ossa.engine.approvals import author_of
+from ossa.engine.authors import author_of
 from ossa.engine.states import is_finished
 from ossa.store.records.queries import ExecutionDetail, ExecutionRow, TaskRow
 
@@ -168,7 +168,7 @@ def _execution(item: JSONObject) -> JSONObject:
         "finished": is_finished(status),
         "progress": status.get("progress") or "",
         "message": status.get("message"),
-        "author": author_of(held) or None,
+        "author": author_of("Execution", held) or None,
         "attempt": status.get("attempt") or 1,
         "createdAt": metadata["creationTimestamp"],
         "startedAt": status.get("startedAt"),

@@ -7,7 +7,15 @@ from typing import Any
 from controllers.cache import ObjectCache
 from controllers.governance.judges import Judges, NoJudges
 from controllers.revisions import Revisions
-from ossa.api.contract import ANNOTATION_BREAK_GLASS, ANNOTATION_TRACEPARENT, API_VERSION
+from ossa.api.contract import (
+    ANNOTATION_AUTHOR,
+    ANNOTATION_AUTHORS,
+    ANNOTATION_BREAK_GLASS,
+    ANNOTATION_CREATED_BY,
+    ANNOTATION_SPEC_CHANGED_BY,
+    ANNOTATION_TRACEPARENT,
+    API_VERSION,
+)
 from ossa.api.execution import ExecutionStatus
 from ossa.api.trace import process_span
 from ossa.api.workflow import WorkflowSpec
@@ -106,6 +114,16 @@ async def test_children_of_a_break_glass_run_are_such_too() -> None:
     children = [item for item in cluster.of(EXECUTIONS) if item["metadata"]["name"] != "run"]
     assert {child["metadata"]["annotations"][ANNOTATION_BREAK_GLASS] for child in children} == {"eve"}
     assert {child["status"]["overruled"][0]["policy"] for child in children} == {"no-last"}
+
+
+async def test_a_child_is_theirs_whose_the_parent_is() -> None:
+    """The author is who created the parent, whoever has paused it since."""
+    names = {ANNOTATION_CREATED_BY: "ada", ANNOTATION_SPEC_CHANGED_BY: "bob"}
+    cluster = await ended_under(NoJudges(), names)
+    assert cluster.status().authors == ["ada", "bob"]
+    children = [item for item in cluster.of(EXECUTIONS) if item["metadata"]["name"] != "run"]
+    held = [child["metadata"]["annotations"] for child in children]
+    assert [(one[ANNOTATION_AUTHOR], one[ANNOTATION_AUTHORS]) for one in held] == [("ada", '["ada", "bob"]')] * 2
 
 
 def judges_with(*policies: dict[str, Any]) -> Judges:

@@ -270,6 +270,19 @@ async def test_a_name_that_is_taken_is_told() -> None:
         assert "lastScheduleTime" not in cluster.tick()
 
 
+def test_it_is_theirs_who_wrote_the_workflow() -> None:
+    new = NewRun(name_at(BEGIN), "tick", BEGIN.replace(second=0), {})
+    for names, author, authors in [
+        ({"ossa.dev/created-by": "ada", "ossa.dev/spec-changed-by": "ada"}, "ada", None),
+        ({"ossa.dev/created-by": "ada", "ossa.dev/spec-changed-by": "bob"}, "bob", '["bob", "ada"]'),
+        ({"ossa.dev/created-by": "ada"}, None, '["", "ada"]'),
+        ({}, None, None),
+    ]:
+        workflow = {"metadata": {"namespace": "lab", "name": "flow", "annotations": names}}
+        held = build_execution(workflow, new)["metadata"]["annotations"]
+        assert (held.get("ossa.dev/author"), held.get("ossa.dev/authors")) == (author, authors)
+
+
 def test_an_execution_that_only_looks_like_one_of_ours_is_none() -> None:
     workflow = {"metadata": {"namespace": "lab", "name": "flow"}}
     new = NewRun(name_at(BEGIN), "tick", BEGIN.replace(second=0), {})

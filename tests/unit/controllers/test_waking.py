@@ -9,6 +9,7 @@ import pytest
 
 from controllers.executions import ExecutionController
 from ossa.api.contract import API_VERSION, TaskIdentity
+from ossa.api.execution import Execution
 from ossa.engine.decision import ChildRequest
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
@@ -17,6 +18,9 @@ from tests.unit.controllers.lives import controller_of
 
 EXECUTIONS = paths.ossa("executions", "lab")
 IDENTITY = TaskIdentity(namespace="lab", execution="run", uid="u1", workflow="flow", task="call")
+PARENT = Execution.model_validate(
+    {"apiVersion": API_VERSION, "kind": "Execution", "metadata": {"name": "run"}, "spec": {"workflow": "outer"}}
+)
 REQUEST = ChildRequest(
     name="run-call-1", task="call", attempt=1, workflow="other", inputs={}, identity=IDENTITY, priority=0
 )
@@ -51,7 +55,7 @@ async def test_a_child_is_looked_at_whose_creation_was_answered_before_the_watch
 ) -> None:
     children = controller._children
     children.want("u1", [REQUEST])
-    await children.create("u1", depth=1, parent={})
+    await children.create("u1", depth=1, parent=PARENT)
     (made,) = cluster.of(EXECUTIONS)
     assert list(children.of("u1")) == ["run-call-1"]
     controller.seen("ADDED", made)

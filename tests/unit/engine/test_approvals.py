@@ -18,7 +18,6 @@ from ossa.engine.approvals import (
     approval_spec,
     approval_status,
     approval_view,
-    author_of,
     judge_approval,
     question,
 )
@@ -205,7 +204,7 @@ def test_it_wakes_before_it_changes_by_itself(
 def test_the_object_of_an_attempt() -> None:
     approval = compiled_approval(count=1, timeout="90m").spec.approval
     assert approval is not None
-    made = approval_spec(IDENTITY, approval, message="Release?", author="alice", started_at=NOW)
+    made = approval_spec(IDENTITY, approval, message="Release?", authors=("alice", "dora"), started_at=NOW)
     item = build_approval(IDENTITY, made)
     assert item["spec"] == {
         "execution": {"name": "run", "uid": "uid-run"},
@@ -217,6 +216,7 @@ def test_the_object_of_an_attempt() -> None:
         "approverUsers": ["bob"],
         "count": 1,
         "author": "alice",
+        "authors": ["alice", "dora"],
         "expiresAt": "2026-01-01T13:30:00Z",
     }
     metadata = item["metadata"]
@@ -259,10 +259,22 @@ def test_who_is_asked_and_how_many_must_say_yes() -> None:
     assert [needed_approvals(wanted(author=a, count=c)) for a in ("x", "") for c in (1, 2, 3)] == [1, 2, 3, 2, 2, 3]
 
 
-def test_the_author_is_who_changed_the_spec_last() -> None:
-    names = {"ossa.dev/created-by": "alice", "ossa.dev/spec-changed-by": "bob", "ossa.dev/author": "carl"}
-    assert author_of(names) == "bob"
-    assert author_of({"ossa.dev/created-by": "alice"}) == ""
+def test_whoever_had_a_hand_in_it_does_not_count() -> None:
+    held = view(alice="Approved", bob="Approved", carl="Rejected", dora="Approved")
+    said = judge_approval(held, wanted(authors=["alice", "bob", "carl"]), NOW)
+    assert said == Approved(("dora",))
+    # One of them is not known.
+    unknown = judge_approval(held, wanted(author="", authors=["bob", "carl"]), NOW)
+    assert unknown == Approved(("alice", "dora"))
+    assert isinstance(judge_approval(held, wanted(author="", authors=["alice", "bob", "carl"]), NOW), Waiting)
+
+
+def test_of_authors_of_whom_one_is_unknown_the_others_are_named() -> None:
+    approval = compiled_approval().spec.approval
+    assert approval is not None
+    for names in (("", "bob"), ("bob", "")):
+        made = approval_spec(IDENTITY, approval, message="?", authors=names, started_at=NOW)
+        assert (made.author, made.authors) == ("", ["bob"])
 
 
 # --- its status ---------------------------------------------------------------------------------------------------

@@ -162,6 +162,9 @@ def test_what_may_not_be_seen_is_said_and_never_called_enforced() -> None:
 def test_an_approval_that_its_author_decided_speaks_against_it() -> None:
     approval = made("Approval", "ask", {"author": "alice"}, decisions={"alice": {"verdict": "Approved"}})
     assert status(report(approval), "4") == "not-met"
+    of_two = {"author": "alice", "authors": ["alice", "bob"]}
+    approval = made("Approval", "ask", of_two, decisions={"bob": {"verdict": "Approved"}})
+    assert status(report(approval), "4") == "not-met"
 
 
 def test_the_table_and_the_json_say_the_same() -> None:

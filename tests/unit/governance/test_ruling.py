@@ -12,7 +12,7 @@ import pytest
 
 from ossa.api.agent import AgentSpec
 from ossa.api.base import JSONObject
-from ossa.api.contract import ANNOTATION_SPEC_CHANGED_BY
+from ossa.api.contract import ANNOTATION_CREATED_BY, ANNOTATION_SPEC_CHANGED_BY
 from ossa.api.policyexception import AgentPolicyException
 from ossa.engine.clock import to_text
 from ossa.engine.revision import AgentSnapshot, CompiledRevision, Revision, compile_revision
@@ -52,7 +52,10 @@ def run_under(
     run = Run(revision, inputs)
     held = run.snapshot.execution
     marked = held.metadata.model_copy(
-        update={"annotations": {ANNOTATION_SPEC_CHANGED_BY: "eve"}, "labels": {"stage": "prod"}}
+        update={
+            "annotations": {ANNOTATION_CREATED_BY: "eve", ANNOTATION_SPEC_CHANGED_BY: "bob"},
+            "labels": {"stage": "prod"},
+        }
     )
     judge = PolicyJudge(
         policies=PolicySet(policies, exceptions=exceptions),

@@ -29,7 +29,7 @@ async def gateway(records_url: str, **settings: Any) -> AsyncIterator[Lab]:
 
 
 def execution(name: str, namespace: str = "lab", **status: Any) -> dict[str, Any]:
-    annotations = {"ossa.dev/spec-changed-by": "ossa:alice", "ossa.dev/request-id": f"request-{name}"}
+    annotations = {"ossa.dev/created-by": "ossa:alice", "ossa.dev/request-id": f"request-{name}"}
     return {
         "apiVersion": "ossa.dev/v1alpha1",
         "kind": "Execution",

@@ -49,8 +49,11 @@ async def test_steering(records_url: str) -> None:
 
 async def test_approvals(records_url: str) -> None:
     async with gateway(records_url) as held:
-        for item in (approval("a1"), approval("a2", "other")):
+        first = approval("a1")
+        first["spec"]["authors"] = ["ossa:alice", "ossa:dora"]
+        for item in (first, approval("a2", "other")):
             held.cluster.create(APPROVALS.format("lab"), item)
+        held.people.add("dora", *EDITOR, groups=("ossa:board",))
         held.people.add("carl", *EDITOR, groups=("ossa:board",))
         held.people.add("eve", *EDITOR, groups=("ossa:staff",))
         found = (await held.get(f"{NAMESPACE}/executions/x1/approvals", who="eve")).json()["items"]
@@ -61,7 +64,8 @@ async def test_approvals(records_url: str) -> None:
         path = f"{NAMESPACE}/executions/x1/approve"
         answer = await held.post(path, {}, who="carl")
         assert (answer.status_code, answer.json()["field"]) == (422, "task")
-        for who, said in (("eve", "you are none of them"), ("alice", "you are the author")):
+        refused = {"eve": "you are none of them", "alice": "you are the author", "dora": "you had a hand in"}
+        for who, said in refused.items():
             answer = await held.post(path, {"task": "release"}, who=who)
             assert (answer.status_code, said in answer.json()["detail"]) == (403, True)
         for _ in range(2):
