@@ -91,7 +91,9 @@ def _open_routes(parts: SignIn) -> APIRouter:
 def _oidc_routes(parts: SignIn, oidc: Oidc) -> APIRouter:
     routes = APIRouter(tags=["sessions"])
 
-    @routes.get(f"{AUTH}/oidc/login", status_code=302, openapi_extra={"x-problems": [429]})
+    @routes.get(
+        f"{AUTH}/oidc/login", status_code=302, response_class=RedirectResponse, openapi_extra={"x-problems": [429]}
+    )
     async def begin_oidc(request: Request) -> Response:
         """Send a browser to the OpenID Connect issuer."""
         async with parts.trail.of(request, Step(verb="sign-in", changes=False)):
