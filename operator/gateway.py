@@ -46,6 +46,10 @@ from ossa.tracing import Tracing, tracing_from
 
 # Connections to PostgreSQL of one replica; three of them and the monitors' stay below the server's 100.
 POOL = 16
+# Seconds that a statement may take: clients wait for it, and where PostgreSQL hangs they are to hear so.
+STATEMENT = 5.0
+# Seconds that the API server may say nothing; likewise.
+SILENCE = 10.0
 # What keeps it from starting, and a restart does not help.
 UNUSABLE = (
     BadSetting,
@@ -85,13 +89,14 @@ async def serve(
         if await unless(stopped, migrated(settings.records_url)) is None:
             return
     async with AsyncExitStack() as stack:
-        records = await stack.enter_async_context(Records(settings.records_url, application="ossa-gateway", size=POOL))
+        pool = Records(settings.records_url, application="ossa-gateway", size=POOL, statement=STATEMENT)
+        records = await stack.enter_async_context(pool)
         redis = connect(settings.bus_url, name="ossa-gateway")
         stack.push_async_callback(redis.aclose)
         # Each of its calls is bounded by a breaker.
         quick = connect(settings.bus_url, name="ossa-gateway", answer=None)
         stack.push_async_callback(quick.aclose)
-        api = await stack.enter_async_context(ApiClient(config))
+        api = await stack.enter_async_context(ApiClient(config, silence=SILENCE))
         safe = await stack.enter_async_context(security(signin, records=records, redis=quick, api=api))
         trail = await stack.enter_async_context(auditing(signer, records, redis, metrics))
         c = Collaborators(

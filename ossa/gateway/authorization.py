@@ -21,6 +21,8 @@ ACCESS_REVIEWS: Final = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 ALLOWED_TTL, DENIED_TTL = 10.0, 2.0
 # Seconds after the last yes that `seen_lately` holds; a no ends it at once.
 SEEN_TTL = 600.0
+# Seconds that the API server may take to say it: whoever was seen to be allowed need not wait for one that hangs.
+ANSWER = 5.0
 SIZE = 20_000  # answers; the oldest go first
 _Question = tuple[str, tuple[str, ...], Access]
 _Value = TypeVar("_Value")
@@ -71,8 +73,8 @@ class SubjectAccess:
             task.add_done_callback(lambda _: self._asking.pop(question, None))
         try:
             return await asyncio.shield(task)
-        except ApiError as error:
-            _log.warning("the API server does not say who may do what", extra={"error": str(error)})
+        except (ApiError, TimeoutError) as error:
+            _log.warning("the API server does not say who may do what", extra={"error": str(error) or "no answer"})
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "the API server cannot be asked whether you may do this; try again in a few seconds",
@@ -81,7 +83,8 @@ class SubjectAccess:
 
     async def _ask(self, question: _Question) -> bool:
         asked = self._clock()
-        answer = await self._api.post(ACCESS_REVIEWS, _review_of(question))
+        async with asyncio.timeout(ANSWER):
+            answer = await self._api.post(ACCESS_REVIEWS, _review_of(question))
         allowed = answer.get("status", {}).get("allowed") is True
         # From when it was asked: what happened since may not be in the answer.
         _put(self._answers, question, (asked + (ALLOWED_TTL if allowed else DENIED_TTL), allowed), self._size)

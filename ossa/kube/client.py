@@ -55,17 +55,23 @@ def canonical_json(value: object) -> bytes:
 
 
 class ApiClient:
-    """Asynchronous context manager over one connection pool."""
+    """Asynchronous context manager over one connection pool.
 
-    def __init__(self, config: KubeConfig, *, observe: Observer = _unobserved) -> None:
+    silence: seconds that the API server may leave a request without a byte of an answer, for whoever has clients that
+    wait; a request takes REQUEST_TIMEOUT at most.
+    """
+
+    def __init__(
+        self, config: KubeConfig, *, observe: Observer = _unobserved, silence: float = REQUEST_TIMEOUT
+    ) -> None:
         self.config = config
-        self._observe = observe
+        self._observe, self._silence = observe, silence
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self.config.ssl_context(), limit=100, keepalive_timeout=60),
-            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT),
+            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT, sock_connect=self._silence, sock_read=self._silence),
             read_bufsize=READ_BUFFER,
             # The API server sets no cookies, and looking for some costs each request.
             cookie_jar=aiohttp.DummyCookieJar(),

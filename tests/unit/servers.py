@@ -52,6 +52,12 @@ class Server(Protocol):
     def kill(self) -> None:
         """SIGKILL: as when the machine's memory is over."""
 
+    def hang(self) -> None:
+        """SIGSTOP, until `wake`: connections stay and new ones are made, and nobody answers."""
+
+    def wake(self) -> None:
+        """It goes on."""
+
 
 class _Process:
     """One server process with its folder. It ends with this one however this one ends, and takes its folder along."""
@@ -73,6 +79,7 @@ class _Process:
         self._guard = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
 
     def end(self, number: signal.Signals) -> None:
+        self.signal(signal.SIGCONT)
         self._guard.kill()
         self._guard.wait()
         if self._guard.stdin is not None:
@@ -83,6 +90,16 @@ class _Process:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the process and all that it has started itself."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        pids = [self.process.pid]
+        with suppress(FileNotFoundError):  # it has ended
+            pids += [int(pid) for pid in children.read_text().split()]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 class Postgres:
@@ -142,9 +159,18 @@ class Postgres:
 
     def kill(self) -> None:
         # SIGKILL of the postmaster alone leaves children behind, for which the next one waits: all of its session.
+        self.wake()
         if self._process is not None:
             os.killpg(self._process.process.pid, signal.SIGKILL)
         self._end(signal.SIGKILL)
+
+    def hang(self) -> None:
+        if self._process is not None:
+            self._process.signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        if self._process is not None:
+            self._process.signal(signal.SIGCONT)
 
     def freeze(self, backend: int) -> None:
         """Stops the process of one connection (pg_backend_pid) and the one that takes new ones: nobody answers."""
@@ -207,6 +233,14 @@ class Redis:
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
+
+    def hang(self) -> None:
+        if self._process is not None:
+            self._process.signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        if self._process is not None:
+            self._process.signal(signal.SIGCONT)
 
     def remove(self) -> None:
         """Kills it and takes its folder away."""

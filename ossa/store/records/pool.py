@@ -181,7 +181,10 @@ class Records:
         except Exception as error:
             if not _is_ours(held, error):
                 raise
-            if held is not None and not _is_gone(held) and isinstance(error, asyncpg.InternalClientError):
+            # One that is of no use any more, or on which nobody answers, not even that a statement took too long: to
+            # give it back in order would take time once more.
+            useless = isinstance(error, asyncpg.InternalClientError | TimeoutError)
+            if held is not None and not _is_gone(held) and useless:
                 held.terminate()
             # A statement that the server itself has ended for taking too long is nobody else's trouble.
             reached = not _is_gone(held) and not isinstance(error, TimeoutError)

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from ossa.gateway.signin.agents import TOKEN_REVIEWS
+from ossa.gateway.signin.tokens import AUDIENCE
 from tests.bench.gateway.running import Gateway, serving_with
 from tests.unit.gateway.lab import Cluster
 from tests.unit.gateway.test_process import kubeconfig
@@ -24,10 +26,12 @@ UNLIMITED = {
 
 
 class Permissive(Cluster):
-    """Lets everybody do everything, and knows no token. While `answering` is not set it hears, and says nothing."""
+    """Lets everybody do everything, and knows tokens of agents. While `answering` is not set it says nothing."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.allowed = lambda _: True
+        self.agents: set[str] = set()  # their tokens
         self.answering = asyncio.Event()
         self.answering.set()
 
@@ -36,10 +40,11 @@ class Permissive(Cluster):
         return await super()._answer(request)
 
     def _post(self, path: str, item: dict[str, Any]) -> web.Response:
-        if path.endswith("/subjectaccessreviews"):
-            return web.json_response({"status": {"allowed": True}}, status=201)
-        if path.endswith("/tokenreviews"):
-            return web.json_response({"status": {"error": "unknown"}}, status=201)
+        if path == TOKEN_REVIEWS:
+            user = {"username": "system:serviceaccount:lab:worker", "groups": []}
+            known = {"authenticated": True, "audiences": [AUDIENCE], "user": user}
+            status = known if item["spec"]["token"] in self.agents else {"error": "unknown"}
+            return web.json_response({"status": status}, status=201)
         return super()._post(path, item)
 
 
