@@ -56,12 +56,15 @@ async def gateway(**more: str) -> AsyncIterator[Gateway]:
 
 @asynccontextmanager
 async def serving_with(folder: Path, records: str, bus: str, **more: str) -> AsyncIterator[Gateway]:
-    """Runs with these servers until the block ends; its log is in the folder. more: as in `gateway`."""
-    port, password = int(more.get("OSSA_GATEWAY_PORT") or free_port()), secrets.token_urlsafe(16)
-    (folder / "key").write_bytes(secrets.token_bytes(32))
-    (folder / "password").write_text(password)
+    """Runs with these servers until the block ends; its log is in the folder. more: as in `gateway`.
+
+    Its secrets are in the folder, too: one that is started again there is the next life of the same gateway.
+    """
+    port = int(more.get("OSSA_GATEWAY_PORT") or free_port())
+    _kept(folder / "key", secrets.token_bytes(32))
+    password = _kept(folder / "password", secrets.token_urlsafe(16).encode()).decode()
     key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (folder / "audit.pem").write_bytes(key)
+    _kept(folder / "audit.pem", key)
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPO),
@@ -88,6 +91,13 @@ async def serving_with(folder: Path, records: str, bus: str, **more: str) -> Asy
             await asyncio.to_thread(process.wait, 40)
         process.kill()
         process.wait()
+
+
+def _kept(file: Path, otherwise: bytes) -> bytes:
+    """What the file holds; where there is none, it is written."""
+    if not file.is_file():
+        file.write_bytes(otherwise)
+    return file.read_bytes()
 
 
 def _started(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
