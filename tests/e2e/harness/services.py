@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import socket
 import subprocess
@@ -64,6 +65,15 @@ class Records:
             return list(await connection.fetch(query, *arguments))
         finally:
             await connection.close()
+
+
+async def archived_lines(writer: str, epoch: str) -> list[str]:
+    """What the archive of the audit trail has of a chain: its links, and signed heads."""
+    # An object is members of gzip, and so are all of them, one after the other; as text on their way.
+    script = 'cat "/audit/$1/$2/"*.jsonl.gz 2>/dev/null | base64'
+    command = ("exec", "deploy/ossa-monitor", "--", "/bin/sh", "-c", script, "cat", writer, epoch)
+    packed = base64.b64decode((await kubectl("-n", SYSTEM_NAMESPACE, *command)).ok())
+    return gzip.decompress(packed).decode().splitlines()
 
 
 async def kill(pod: str) -> None:
