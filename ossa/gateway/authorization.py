@@ -23,6 +23,9 @@ ALLOWED_TTL, DENIED_TTL = 10.0, 2.0
 SEEN_TTL = 600.0
 # Seconds that the API server may take to say it: whoever was seen to be allowed need not wait for one that hangs.
 ANSWER = 5.0
+# Seconds that an API server which was ready is taken to be still: one that is started anew takes longer.
+READY_TTL = 1.0
+READY = "/readyz"
 SIZE = 20_000  # answers; the oldest go first
 _Question = tuple[str, tuple[str, ...], Access]
 _Value = TypeVar("_Value")
@@ -35,6 +38,9 @@ class SubjectAccess:
     The gateway asks as its own service account, and never impersonates: that right would be the right to be anybody.
     Whether somebody may do it to one object is asked first of all objects there are: that is one answer for all names,
     also for those that are asked for while the API server is away. What is remembered is this replica's alone.
+
+    An API server that has just started denies everything until it has read the cluster's roles: what it denies counts
+    once it says that it is ready.
     """
 
     def __init__(self, api: ApiClient, *, clock: Callable[[], float] = time.monotonic, size: int = SIZE) -> None:
@@ -42,6 +48,7 @@ class SubjectAccess:
         self._answers: dict[_Question, tuple[float, bool]] = {}
         self._seen: dict[_Question, float] = {}
         self._asking: dict[_Question, asyncio.Task[bool]] = {}
+        self._ready_until = 0.0
 
     async def require(self, identity: Identity, access: Access) -> None:
         """Raises Problem: 403 with what is missing, 503 where the API server cannot be asked."""
@@ -82,10 +89,10 @@ class SubjectAccess:
             ) from error
 
     async def _ask(self, question: _Question) -> bool:
-        asked = self._clock()
         async with asyncio.timeout(ANSWER):
-            answer = await self._api.post(ACCESS_REVIEWS, _review_of(question))
-        allowed = answer.get("status", {}).get("allowed") is True
+            asked, allowed = self._clock(), await self._allows(question)
+            if not allowed and asked >= self._ready_until and await self._is_ready():
+                asked, allowed = self._clock(), await self._allows(question)
         # From when it was asked: what happened since may not be in the answer.
         _put(self._answers, question, (asked + (ALLOWED_TTL if allowed else DENIED_TTL), allowed), self._size)
         if allowed:
@@ -93,6 +100,22 @@ class SubjectAccess:
         else:
             self._seen.pop(question, None)
         return allowed
+
+    async def _allows(self, question: _Question) -> bool:
+        answer = await self._api.post(ACCESS_REVIEWS, _review_of(question))
+        return answer.get("status", {}).get("allowed") is True
+
+    async def _is_ready(self) -> bool:
+        """Whether the API server says so; false where it does not tell us. Raises ApiError where it is not."""
+        asked = self._clock()
+        try:
+            await self._api.text(READY)
+        except ApiError as error:
+            if error.transient:
+                raise
+            return False
+        self._ready_until = asked + READY_TTL
+        return True
 
 
 def _questions(identity: Identity, access: Access) -> list[_Question]:

@@ -51,7 +51,7 @@ class Refused(ApiError):
 class NotPermitted(ApiError):
     """403 of the authorizer: nothing is wrong with the object, and an administrator can grant the right.
 
-    An API server that has just started says so too, until it has read the cluster's roles.
+    An API server that has just started says so too, until it has read the cluster's roles and policies.
     """
 
     @property
@@ -71,6 +71,8 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 # As the API server's authorization filter words a refusal; what admission refuses is forbidden in other words.
 _AUTHORIZER = re.compile(r' is forbidden: User "[^"]*" cannot [a-z]+ resource ')
+# As parts of its admission say that have not read yet what they judge by.
+_STARTING = "not yet ready to handle request"
 
 
 def error_from(status: int, body: bytes) -> ApiError:
@@ -85,6 +87,6 @@ def error_from(status: int, body: bytes) -> ApiError:
         reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
         causes = (answer.get("details") or {}).get("causes") or ()
         fields = tuple(str(cause["field"]) for cause in causes if cause.get("field"))
-    if status == 403 and _AUTHORIZER.search(message):
+    if status == 403 and (_AUTHORIZER.search(message) or message.endswith(_STARTING)):
         return NotPermitted(status, reason, message, fields)
     return _BY_STATUS.get(status, ApiError)(status, reason, message, fields)

@@ -28,16 +28,15 @@ class Follower:
 
     async def follow(self, gateway: AsyncGateway, namespace: str) -> None:
         """For ever."""
-        async with contextlib.aclosing(gateway.events(namespace, after=BEGINNING)) as changes:
-            async for change in changes:
-                match change:
-                    case Occurred(event=event):
-                        assert event.id not in self.events
-                        self.events.add(event.id)
-                        if event.type == "execution" and event.phase in ("Completed", "Failed"):
-                            self.ended.add(event.execution)
-                    case Anew():
-                        self.resets += 1
+        async for change in gateway.events(namespace, after=BEGINNING):
+            match change:
+                case Occurred(event=event):
+                    assert event.id not in self.events
+                    self.events.add(event.id)
+                    if event.type == "execution" and event.phase in ("Completed", "Failed"):
+                        self.ended.add(event.execution)
+                case Anew():
+                    self.resets += 1
 
 
 @pytest.mark.usefixtures("alone")

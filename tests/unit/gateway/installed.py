@@ -30,7 +30,7 @@ class Permissive(Cluster):
 
     def __init__(self) -> None:
         super().__init__()
-        self.allowed = lambda _: True
+        self.allowed = lambda _, __: True
         self.agents: set[str] = set()  # their tokens
         self.answering = asyncio.Event()
         self.answering.set()

@@ -26,6 +26,7 @@ class Kubernetes:
     named: set[tuple[str, str, str, str, str]] = field(default_factory=set)
     asked: list[dict[str, Any]] = field(default_factory=list)
     failing: bool = False
+    ready: bool | None = None  # what /readyz says; None: there is no such path
     delay: float = 0.0
     url: str = ""
 
@@ -33,7 +34,13 @@ class Kubernetes:
         app = web.Application()
         app.router.add_post("/apis/authentication.k8s.io/v1/tokenreviews", self._token)
         app.router.add_post("/apis/authorization.k8s.io/v1/subjectaccessreviews", self._access)
+        app.router.add_get("/readyz", self._readiness)
         return app
+
+    async def _readiness(self, _: web.Request) -> web.Response:
+        if self.ready is None:
+            raise web.HTTPNotFound
+        return web.Response(text="ok", status=200 if self.ready else 500)
 
     async def _spec(self, request: web.Request) -> dict[str, Any]:
         spec: dict[str, Any] = (await request.json())["spec"]

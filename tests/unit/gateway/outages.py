@@ -168,7 +168,7 @@ class Stage:
         answer = await self.client.request(probe.method, probe.path, json=probe.body, headers=headers)
         kind = answer.headers.get("content-type", "").partition(";")[0]
         body = answer.json() if kind.endswith("json") else answer.text
-        if answer.status_code == httpx.codes.ACCEPTED:
+        if answer.status_code == httpx.codes.ACCEPTED and isinstance(body, dict):
             self.accepted.append(body)
         return Seen(answer.status_code, time.monotonic() - began, body)
 

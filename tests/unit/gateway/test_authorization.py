@@ -176,3 +176,30 @@ async def test_memory_is_bounded() -> None:
         assert not access.seen_lately(ALICE, Access("create", "executions", "n0"))
         await access.require(ALICE, Access("create", "executions", "n19"))
         assert len(server.asked) == 20
+
+
+async def test_what_one_that_has_just_started_denies_does_not_count() -> None:
+    """It has not read the cluster's roles yet: whoever may do it is told to come again, and is not forgotten."""
+    now = 0.0
+    async with kubernetes() as (server, api):
+        server.allowed, server.ready = {MAY}, True
+        access = SubjectAccess(api, clock=lambda: now)
+        await access.require(ALICE, CREATE)
+        server.allowed, server.ready, now = set(), False, ALLOWED_TTL
+        with pytest.raises(Problem) as refusal:
+            await access.require(ALICE, CREATE)
+        assert refusal.value.status == 503
+        assert access.seen_lately(ALICE, CREATE)
+        server.allowed, server.ready = {MAY}, True
+        await access.require(ALICE, CREATE)
+
+
+async def test_what_one_that_is_ready_denies_is_asked_again_for_it_may_have_become_so_meanwhile() -> None:
+    now = 10.0
+    async with kubernetes() as (server, api):
+        server.ready = True
+        access = SubjectAccess(api, clock=lambda: now)
+        for access_, asked in ((CREATE, 2), (Access("list", "executions", "lab"), 3)):  # it was ready just now
+            with pytest.raises(Problem) as refusal:
+                await access.require(ALICE, access_)
+            assert (refusal.value.status, len(server.asked)) == (403, asked)

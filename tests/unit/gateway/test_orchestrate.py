@@ -219,6 +219,19 @@ async def test_with_the_api_server_away(records_url: str) -> None:
         assert {(entry.user, entry.outcome) for entry in carried} == {("ossa:alice", "allowed")}
 
 
+async def test_admission_that_has_not_read_its_policies_yet_refuses_nobody(records_url: str) -> None:
+    """An API server that has just started says so, in the words of a refusal."""
+    async with lab(records_url) as gateway:
+        words = 'executions.ossa.dev "run-1" is forbidden: not yet ready to handle request'
+        gateway.cluster.admit = lambda _: failure(403, "Forbidden", words)
+        answer = await gateway.post(PATH, BODY)
+        assert (answer.status_code, answer.json()["state"]) == (202, "Accepted")
+        gateway.cluster.admit = lambda _: None
+        await gateway.carried_out()
+        assert [row["state"] for row in await gateway.rows()] == ["done"]
+        assert len(gateway.cluster.executions()) == 1
+
+
 async def test_who_lost_the_right_meanwhile_is_refused(records_url: str) -> None:
     async with lab(records_url) as gateway:
         await gateway.post(PATH, BODY)
