@@ -62,7 +62,7 @@ class Natives:
             return Held("False", "Disabled", "the chart's value reconciler.nativePolicies is Never")
         if self._which == "Ignore" and policy.spec.failure_policy == "Fail":
             await self.remove(policy.name)
-            said = "with the operator down the API server refuses all that it could be about (failurePolicy Fail)"
+            said = "the chart's value reconciler.nativePolicies asks for those of failurePolicy Ignore alone"
             return Held("False", "NotNeeded", said)
         found = native_of(policy, excluded_namespaces=self._excluded, break_glass=self._break_glass)
         if isinstance(found, NotNative):

@@ -167,7 +167,10 @@ class AgentPolicySpec(Model):
     )
     failure_policy: FailurePolicy = Field(
         default="Fail",
-        description="Where an expression has no value, or the operator is not reached: Fail refuses, Ignore lets pass.",
+        description=(
+            "Where an expression has no value: Fail takes it for one that is not met, Ignore lets pass. With the "
+            "webhook away, what cannot be checked is refused under either."
+        ),
     )
     severity: Severity = Field(default="medium", description="How bad a violation is: info to critical.")
     controls: list[ControlReference] = Field(

@@ -19,8 +19,8 @@ ACTIONS: Mapping[Action, str] = {
     "Audit": "Audit: it passes, and is recorded",
 }
 FAILURES: Mapping[FailurePolicy, str] = {
-    "Fail": "Fail: where a rule has no value, or the operator is not reached, the action is taken",
-    "Ignore": "Ignore: where a rule has no value, or the operator is not reached, it passes",
+    "Fail": "Fail: where a rule has no value, the action is taken",
+    "Ignore": "Ignore: where a rule has no value, it passes",
 }
 
 

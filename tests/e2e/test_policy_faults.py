@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from ossa.governance.native import native_name
 from ossa.kube import paths
 from ossa.kube.client import ApiError
-from tests.e2e.harness import Cluster, Namespace, Output, kubectl, wait_for, webhooks
+from tests.e2e.harness import Cluster, Namespace, Output, kubectl, task, wait_for, webhooks, workflow
 from tests.e2e.harness.namespace import APPLY_PATCH
 from tests.e2e.harness.objects import JSONObject
 from tests.e2e.harness.policies import NOT_BAD, OWNED, Policies, an_agent, bad, dry, is_refused
@@ -75,12 +78,9 @@ async def admission_pods(cluster: Cluster) -> list[JSONObject]:
     return list((await cluster.api.get(paths.core("pods", cluster.system_namespace), selector))["items"])
 
 
-@pytest.mark.usefixtures("alone")
-async def test_with_the_webhook_down_nobody_but_us_is_held_up(namespace: Namespace, policies: Policies) -> None:
-    """What cannot be judged is refused, and policies may be deleted."""
-    cluster = namespace.cluster
-    name = await policies.apply("p", OWNED, kinds=["Agent"])
-    await is_refused(namespace, policies, an_agent())
+@asynccontextmanager
+async def webhook_down(cluster: Cluster) -> AsyncIterator[None]:
+    """While no pod of it is there."""
     replicas = len(await admission_pods(cluster))
     await scale(0)
     try:
@@ -89,6 +89,17 @@ async def test_with_the_webhook_down_nobody_but_us_is_held_up(namespace: Namespa
             return not await admission_pods(cluster)
 
         await wait_for(down, "the webhook to be down")
+        yield
+    finally:
+        await scale(replicas)
+
+
+@pytest.mark.usefixtures("alone")
+async def test_with_the_webhook_down_nobody_but_us_is_held_up(namespace: Namespace, policies: Policies) -> None:
+    """What cannot be judged is refused, and policies may be deleted."""
+    name = await policies.apply("p", OWNED, kinds=["Agent"])
+    await is_refused(namespace, policies, an_agent())
+    async with webhook_down(namespace.cluster):
         said = (await dry(namespace, an_agent(owner="team"))).refused()
         assert 'failed calling webhook "agents.ossa.dev"' in said
         another = await kubectl("create", "-f", "-", objects=[policies.resource("q", OWNED)])
@@ -96,8 +107,32 @@ async def test_with_the_webhook_down_nobody_but_us_is_held_up(namespace: Namespa
         config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}
         (await namespace.kubectl_apply(config)).ok()
         (await kubectl("delete", "agentpolicy", name)).ok()
-    finally:
-        await scale(replicas)
+
+
+@pytest.mark.usefixtures("alone")
+async def test_with_the_webhook_down_a_policy_that_ignores_lets_nothing_pass(
+    namespace: Namespace, policies: Policies
+) -> None:
+    """What the API server holds itself says so by name; all else is refused because nobody has checked it."""
+    native = await policies.apply("native", OWNED, kinds=["Agent"], failurePolicy="Ignore")
+    asks = {"expression": "request.operation != 'CREATE'"}  # what the API server's own form cannot say
+    await policies.apply("asks", asks, kinds=["Workflow"], failurePolicy="Ignore")
+    flow = workflow("flow", [task("a", "absent")])
+    await is_refused(namespace, policies, flow)
+    (await kubectl("wait", "--for=condition=Native", "--timeout=60s", f"agentpolicy/{native}")).ok()
+    assert (await policies.get("asks"))["status"]["native"] == "False"
+
+    async def held() -> bool:
+        return native_name(native) in (await dry(namespace, an_agent())).err
+
+    await wait_for(held, "the API server to hold the policy")
+    async with webhook_down(namespace.cluster):
+        said = (await dry(namespace, an_agent())).refused()
+        assert f"ValidatingAdmissionPolicy '{native_name(native)}'" in said
+        assert OWNED["message"] in said
+        for item in (an_agent(owner="team"), flow):
+            assert "failed calling webhook" in (await dry(namespace, item)).refused()
+        (await kubectl("delete", "agentpolicy", native)).ok()
 
 
 @pytest.mark.usefixtures("alone")
