@@ -13,6 +13,7 @@ from ossa.api.contract import API_VERSION, GROUP
 from ossa.api.trail import STATUS_KEY, TRAIL_STATUS, TrailStatus
 from ossa.cli.manifests import DEFAULT_NAMESPACE, Found, read_manifests, with_namespace
 from ossa.cli.session import Session
+from ossa.governance.evidence import TrailGap
 from ossa.governance.world import SUBJECTS, World, metadata_of
 from ossa.governance.written import written
 from ossa.kube.errors import ApiError
@@ -33,7 +34,7 @@ class Seen:
     """What could be read, and where it is from.
 
     notes: what could not be read, and why, for a person. absent: kinds that are not installed. hidden: kinds of which
-    not all may be seen. trail: what the monitor tells of the audit trail.
+    not all may be seen. trail: what the monitor tells of the audit trail, or why that is not known.
     """
 
     world: World
@@ -41,7 +42,7 @@ class Seen:
     notes: tuple[str, ...] = ()
     absent: frozenset[str] = frozenset()
     hidden: frozenset[str] = frozenset()
-    trail: TrailStatus | None = None
+    trail: TrailStatus | TrailGap = "absent"
 
 
 def world_of(found: Found, namespace: str = DEFAULT_NAMESPACE) -> World:
@@ -70,7 +71,7 @@ async def read_cluster(session: Session, *, one_namespace: bool, system_namespac
         items += await reader.namespaced(kind, plural)
     items += await reader.namespaces()
     items += await reader.params([item for item in items if item["kind"] == "AgentPolicy"])
-    trail = await reader.trail(system_namespace) if system_namespace is not None else None
+    trail = await reader.trail(system_namespace) if system_namespace is not None else "absent"
     origin = f"from namespace {session.namespace} of the cluster" if one_namespace else "from the cluster"
     absent, hidden = frozenset(reader.absent), frozenset(reader.hidden)
     return Seen(World.of(items), origin, tuple(reader.notes), absent, hidden, trail)
@@ -133,18 +134,20 @@ class _Reader:
                 self._missed("ConfigMap", f"ConfigMap {namespace}/{name}", error)
         return found
 
-    async def trail(self, namespace: str) -> TrailStatus | None:
+    async def trail(self, namespace: str) -> TrailStatus | TrailGap:
         """What the monitor tells of the audit trail."""
         what = f"the audit trail (ConfigMap {namespace}/{TRAIL_STATUS})"
         try:
             item = await self._session.api.get(core("configmaps", namespace, TRAIL_STATUS))
             return TrailStatus.model_validate_json((item.get("data") or {}).get(STATUS_KEY, ""))
         except ApiError as error:
-            if error.status != 404:
-                self._missed("ConfigMap", what, error)
+            if error.status == 404:
+                return "absent"
+            self._missed("ConfigMap", what, error)
+            return "hidden"
         except ValidationError:
             self.notes.append(f"{what}: it holds something else than the monitor would write")
-        return None
+            return "unreadable"
 
     async def _list(self, path: str, kind: str, *, api_version: str = API_VERSION) -> list[JSONObject]:
         items: list[JSONObject] = []

@@ -26,6 +26,13 @@ WHY_MOST = 300
 # Six months, however they fall; and how old a verification of the audit trail may be.
 KEPT_DAYS = 183
 VERIFIED_WITHIN = timedelta(days=2)
+# Why nothing is known of the audit trail.
+TrailGap = Literal["absent", "hidden", "unreadable"]
+_TRAIL_GAPS: Mapping[TrailGap, str] = {
+    "absent": "nothing tells of an audit trail; docs/audit.md says how to keep one",
+    "hidden": "what the monitor tells of the audit trail is not for you to see",
+    "unreadable": "what tells of the audit trail is not what the monitor would write",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ class Ledger:
 
     in_cluster: whether the objects are from a cluster, whose operator says which policies are Ready.
     absent: kinds that the cluster does not know. hidden: kinds of which not all could be looked at. trail: what the
-    monitor tells of the audit trail; None where it tells nothing, or that cannot be looked at.
+    monitor tells of the audit trail, or why that is not known.
     """
 
     def __init__(  # noqa: PLR0913 - each by name
@@ -113,7 +120,7 @@ class Ledger:
         in_cluster: bool,
         absent: Iterable[str] = (),
         hidden: Iterable[str] = (),
-        trail: TrailStatus | None = None,
+        trail: TrailStatus | TrailGap = "absent",
     ) -> None:
         self._world = world
         self._trail = trail
@@ -233,12 +240,10 @@ class Ledger:
         return Evidence(record, "", "evidence-present", f"{len(things)} {kinds}: each {what}", things)
 
 
-def of_trail(trail: TrailStatus | None, record: Literal["trail", "retention"], now: datetime) -> Evidence:
+def of_trail(trail: TrailStatus | TrailGap, record: Literal["trail", "retention"], now: datetime) -> Evidence:
     """What the audit trail is evidence for: that it is proven, or that it is kept for long enough."""
-    if trail is None:
-        return Evidence(
-            record, "", "unavailable", "nothing tells of an audit trail; docs/audit.md says how to keep one"
-        )
+    if not isinstance(trail, TrailStatus):
+        return Evidence(record, "", "unavailable", _TRAIL_GAPS[trail])
     text = f"{trail.links} links in {trail.chains} chains, verified {trail.verified_at}"
     if now - from_text(trail.verified_at) > VERIFIED_WITHIN:
         return Evidence(record, "", "unavailable", f"{text}, and not since: look after ossa-monitor")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -26,8 +27,12 @@ from ossa.store.trailcheck import RECORDS, Check
 
 _log = logging.getLogger("ossa.audit")
 
-INTERVAL: Final = 6 * 3600.0  # seconds between two verifications
+# Seconds between two verifications: at most; at least; and while there is nothing, or it could not be looked at.
+INTERVAL: Final = 6 * 3600.0
+AGAIN: Final = 300.0
 RETRY: Final = 60.0
+# All of the trail is read each time, so the pause is so many times what that took.
+PAUSE_TIMES: Final = 100.0
 MANAGER: Final = "ossa-monitor"
 # What keeps it from verifying, and may be over by the next time; the last one: no room for what was read.
 PASSING: Final = (RecordsUnavailable, Problem, ApiError, asyncpg.UndefinedTableError, sqlite3.OperationalError)
@@ -52,11 +57,12 @@ class TrailVerifier:
         self._keys, self._kept, self._clock = keys, kept, clock
 
     async def run(self) -> None:
-        """Verifies at once and then every INTERVAL, until it is cancelled."""
+        """Verifies at once and then again and again, until it is cancelled."""
         while True:
-            pause = INTERVAL
+            began = time.monotonic()
             try:
-                await self.verify()
+                status = await self.verify()
+                pause = pause_after(status.links, time.monotonic() - began)
             except PASSING as error:
                 pause = RETRY
                 _log.warning("the audit trail could not be verified", extra={"error": str(error)})
@@ -81,6 +87,13 @@ class TrailVerifier:
         path = core("configmaps", self._namespace, TRAIL_STATUS)
         await self._api.apply(path, manifest(self._namespace, status), manager=MANAGER)
         return status
+
+
+def pause_after(links: int, took: float) -> float:
+    """Seconds until the next verification: soon while a trail is empty or short, so that what is told is true."""
+    if not links:
+        return RETRY
+    return min(INTERVAL, max(AGAIN, PAUSE_TIMES * took))
 
 
 def status_of(verdicts: Mapping[str, Verdict], now: datetime, *, kept: timedelta, archived: bool) -> TrailStatus:

@@ -10,6 +10,7 @@ import yaml
 from controllers.leading import LEASE
 from ossa.api import crds
 from ossa.api.contract import GROUP
+from ossa.api.trail import TRAIL_STATUS
 from ossa.environment import names
 from tests.unit.charts.rendering import OSSA, TRIAL, environment, helm, of_kind, render
 
@@ -30,7 +31,8 @@ def test_configmaps_are_read_for_params_alone_and_where_the_values_say() -> None
             for kind in ("ClusterRole", "Role")
             for role in of_kind(kind, *settings)
             for rule in role["rules"]
-            if "configmaps" in rule["resources"]
+            # What the monitor tells of the audit trail holds nothing of a user's.
+            if "configmaps" in rule["resources"] and rule.get("resourceNames") != [TRAIL_STATUS]
         ]
 
     assert readers() == [("Role", "ossa-system", ["list", "watch"])]
@@ -46,6 +48,16 @@ def test_configmaps_are_read_for_params_alone_and_where_the_values_say() -> None
         (kind, place) for kind in ("Role", "RoleBinding") for place in places
     }
     assert len(found) == 4
+
+
+def test_who_makes_a_report_may_look_at_what_is_told_of_the_audit_trail() -> None:
+    readers = {
+        role["metadata"]["name"]
+        for role in of_kind("ClusterRole", TRIAL)
+        for rule in role["rules"]
+        if rule.get("resourceNames") == [TRAIL_STATUS] and rule["verbs"] == ["get"]
+    }
+    assert readers == {"ossa-view", "ossa-governor"}
 
 
 def test_admission_reads_what_policies_read_and_writes_events_of_policies_alone() -> None:

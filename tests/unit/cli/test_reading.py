@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from ossa.api.trail import TrailStatus
 from ossa.cli.outcome import Exit
+from ossa.engine.clock import to_text
+from ossa.monitor.trailstatus import manifest
 
 REPO = Path(__file__).resolve().parents[3]
 OSSA = "/apis/ossa.dev/v1alpha1"
@@ -179,3 +183,52 @@ async def test_who_is_not_known_gets_no_report(terminal: Terminal) -> None:
     code, out = await terminal.ossa("compliance", "report")
     assert code == Exit.CLUSTER
     assert "Log in again, or choose another --context" in out
+
+
+TRAIL = "/api/v1/namespaces/ossa-system/configmaps/ossa-audit"
+
+
+def told(**more: Any) -> dict[str, Any]:
+    status = TrailStatus(
+        verified_at=to_text(datetime.now(UTC)), chains=2, links=7, faults=0, kept_days=183, archived=True
+    )
+    return manifest("ossa-system", status.model_copy(update=more))
+
+
+@pytest.mark.parametrize(
+    ("item", "status", "text", "notes"),
+    [
+        (told(), "evidence-present", "7 links in 2 chains, verified ", 0),
+        (told(faults=1, finding="records: missing"), "not-met", "1 findings, the first: records: missing", 0),
+        (None, "unavailable", "nothing tells of an audit trail", 0),
+        ({**told(), "data": {"status": "{"}}, "unavailable", "is not what the monitor would write", 1),
+        ({**told(), "data": None}, "unavailable", "is not what the monitor would write", 1),
+        ({**told(), "data": {"status": '{"links": -1}'}}, "unavailable", "is not what the monitor would write", 1),
+    ],
+)
+async def test_what_the_monitor_tells_of_the_audit_trail(
+    terminal: Terminal, item: dict[str, Any] | None, status: str, text: str, notes: int
+) -> None:
+    if item is not None:
+        terminal.cluster.objects[TRAIL] = item
+    control, said = await recorded_events(terminal)
+    assert control["status"] == status
+    assert text in control["evidence"][0]["text"]
+    assert sum("ossa-audit" in note for note in said) == notes
+
+
+async def test_an_audit_trail_that_is_not_for_the_user_to_see(terminal: Terminal) -> None:
+    terminal.cluster.objects[TRAIL] = told()
+    terminal.cluster.forbidden = {TRAIL}
+    control, notes = await recorded_events(terminal)
+    assert control["status"] == "unavailable"
+    assert control["evidence"][0]["text"] == "what the monitor tells of the audit trail is not for you to see"
+    assert notes[-1] == f"the audit trail (ConfigMap ossa-system/ossa-audit): not looked at: {TRAIL} is forbidden"
+
+
+async def recorded_events(terminal: Terminal) -> tuple[dict[str, Any], list[str]]:
+    """The control about them, and the notes."""
+    code, out = await terminal.ossa("compliance", "report", "--framework", "eu-ai-act", "-o", "json")
+    assert code == Exit.OK
+    (framework,) = json.loads(out)["frameworks"]
+    return next(held for held in framework["controls"] if held["id"] == "12"), framework["notes"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ossa.api.trail import TrailStatus
-from ossa.governance.evidence import Ledger, Report
+from ossa.governance.evidence import Ledger, Report, TrailGap
 from ossa.governance.evidencepage import report_html
 from ossa.governance.evidencereport import COLUMNS, report_json, rows, summary_text
 from ossa.governance.framework import Framework
@@ -68,7 +68,7 @@ def agent(name: str = "a", **spec: Any) -> dict[str, Any]:
 def report(
     *items: dict[str, Any],
     in_cluster: bool = True,
-    trail: TrailStatus | None = None,
+    trail: TrailStatus | TrailGap = "absent",
     **missing: tuple[str, ...],
 ) -> Report:
     ledger = Ledger(World.of(items), NOW, in_cluster=in_cluster, trail=trail, **missing)
