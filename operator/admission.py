@@ -184,7 +184,7 @@ class Process:
         self._metrics = AdmissionMetrics()
         self._policies = PolicyCache(api, settings.params_namespaces)
         self._plans = Plans(api, settings.worker_image)
-        self._denials = Denials(api)
+        self._denials = Denials(api, self._metrics)
         self._admission = handlers.Admission(
             judge=Judge(
                 self._policies,

@@ -65,6 +65,19 @@ class AdmissionMetrics:
         self.verdicts = Verdicts()
         self.registry.register(self.verdicts)
 
+        self._dropped = Counter(
+            "ossa_admission_events_dropped",
+            "Events of denials that were not written: too many at once, or the API server did not take them.",
+            ("reason",),
+            registry=self.registry,
+        )
+        for reason in ("PolicyViolation", "BreakGlass"):
+            self._dropped.labels(reason)
+
+    def event_dropped(self, reason: str) -> None:
+        """An Event of a denial was not written."""
+        self._dropped.labels(reason).inc()
+
     def reviewed(self, kind: str, operation: str, *, allowed: bool, seconds: float) -> None:
         """A review was answered; `kind` is one of ours."""
         self._requests.labels(kind, operation, str(allowed).lower()).inc()
