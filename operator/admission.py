@@ -245,7 +245,13 @@ class Process:
         settings.admission.managed = None
         settings.admission.server = cast(
             Any,
-            WebhookServer(port=held.port, certificate=held.certificate, key=held.key, answering=answers),
+            WebhookServer(
+                port=held.port,
+                certificate=held.certificate,
+                key=held.key,
+                answering=answers,
+                serves=self._metrics.certificate_served,
+            ),
         )
         return await kopf.spawn_tasks(
             registry=registry,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterator
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from cryptography import x509
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from controllers.policycache import PolicyCache
 from ossa.governance.verdict import Verdict
+
+log = logging.getLogger("ossa.admission")
 
 _REVIEW = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
@@ -73,6 +78,21 @@ class AdmissionMetrics:
         )
         for reason in ("PolicyViolation", "BreakGlass"):
             self._dropped.labels(reason)
+
+        self._certificate_end = Gauge(
+            "ossa_admission_certificate_expiration_timestamp_seconds",
+            "When the certificate that is served ends, in seconds since 1970.",
+            registry=self.registry,
+        )
+
+    def certificate_served(self, pem: bytes) -> None:
+        """The chain that new connections are served with from now on; the server's own certificate comes first."""
+        try:
+            end = x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
+        except ValueError as error:  # OpenSSL takes what this parser does not
+            log.warning("the end of the certificate is not known", extra={"error": str(error)})
+            end = math.nan
+        self._certificate_end.set(end)
 
     def event_dropped(self, reason: str) -> None:
         """An Event of a denial was not written."""

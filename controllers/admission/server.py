@@ -62,12 +62,16 @@ class WebhookServer:
     """Of kopf's protocol: called with its function, it serves and yields once.
 
     answering: gives the answer to a review that came to a path, with the help of kopf's function.
+    serves: is told of each certificate that new connections are served with, in PEM.
     """
 
-    def __init__(self, *, port: int, certificate: str, key: str, answering: Answering) -> None:
+    def __init__(
+        self, *, port: int, certificate: str, key: str, answering: Answering, serves: Callable[[bytes], None]
+    ) -> None:
         self._port = port
         self._files = (certificate, key)
         self._answering = answering
+        self._serves = serves
         self._ends = False
 
     async def __call__(self, fn: kopf.WebhookFn) -> AsyncIterator[kopf.WebhookClientConfig]:
@@ -126,6 +130,7 @@ class WebhookServer:
         """New connections are served with what the files hold now, which is returned."""
         held = tuple(Path(file).read_bytes() for file in self._files)
         context.load_cert_chain(*self._files)
+        self._serves(held[0])
         return held
 
     def _renewed(self, context: ssl.SSLContext, seen: tuple[bytes, ...]) -> tuple[bytes, ...]:

@@ -30,9 +30,9 @@ from tests.unit.controllers.reviews import body
 REPO = Path(__file__).parents[3]
 
 
-def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
+def make_certificate(folder: Path, name: str, *, days: int = 2) -> tuple[Path, Path]:
     crt, key = folder / "tls.crt", folder / "tls.key"
-    options = f"-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name}"
+    options = f"-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days {days} -subj /CN={name}"
     command = ["openssl", "req", *options.split(), "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*command, "-out", crt, "-keyout", key], check=True, capture_output=True)
     return crt, key

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography import x509
 
 from controllers.admission import authors, rights
 from controllers.admission.handlers import PATHS
@@ -51,14 +52,21 @@ async def every_author_is_recorded(process: Process) -> None:
 
 async def a_renewed_certificate_is_served_without_a_gap(process: Process, certificate: tuple[Path, Path]) -> None:
     """No connection is refused meanwhile: the API server would refuse requests, or let them pass unjudged."""
-    make_certificate(certificate[0].parent, "second")
+    await the_end_is_told(process, certificate)
+    make_certificate(certificate[0].parent, "second", days=9)
     wanted = ssl.PEM_cert_to_DER_cert(certificate[0].read_text())
     for _ in range(400):
         await asyncio.sleep(0.05)
         served = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", process.ports.webhook))
         if ssl.PEM_cert_to_DER_cert(served) == wanted:
-            return
+            return await the_end_is_told(process, certificate)
     raise AssertionError("the old certificate is still served")
+
+
+async def the_end_is_told(process: Process, certificate: tuple[Path, Path]) -> None:
+    wanted = x509.load_pem_x509_certificate(certificate[0].read_bytes()).not_valid_after_utc.timestamp()
+    samples = dict(line.split() for line in (await process.metrics()).splitlines() if line.count(" ") == 1)
+    assert float(samples["ossa_admission_certificate_expiration_timestamp_seconds"]) == wanted
 
 
 async def connections_are_handed_over(process: Process) -> None:
