@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,10 +12,9 @@ from ossa.api.agent import AgentSpec
 from ossa.engine.clock import to_text
 from ossa.governance.question import spec_hash
 from ossa.kube import paths
-from ossa.kube.client import NotFound
-from tests.e2e.harness import Cluster, Namespace, execution, kubectl, task, wait_for, workflow
+from tests.e2e.harness import Namespace, execution, kubectl, task, wait_for, workflow
 from tests.e2e.harness.objects import JSONObject, resource
-from tests.e2e.harness.people import OPERATOR, Person
+from tests.e2e.harness.people import OPERATOR, WRITES_POLICIES, Person, bind, governs, unbind
 from tests.e2e.harness.policies import NOT_BAD, OWNED, Policies, an_agent, bad, dry, is_refused, is_taken
 
 
@@ -113,45 +111,23 @@ async def test_a_policy_that_does_not_compile_is_refused_with_its_position(
     assert "bytes of JSON, and at most" in (await kubectl("create", "-f", "-", objects=[huge])).refused()
 
 
-async def bind(cluster: Cluster, name: str, user: str, rules: list[JSONObject]) -> None:
-    """Gives a user rights in the whole cluster."""
-    rbac = "rbac.authorization.k8s.io"
-    version = f"{rbac}/v1"
-    role = {"apiVersion": version, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}
-    binding = {
-        "apiVersion": version,
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": name},
-        "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}],
-    }
-    for plural, item in (("clusterroles", role), ("clusterrolebindings", binding)):
-        await cluster.api.post(f"/apis/{version}/{plural}", item)
-
-
 @pytest.fixture
 async def people(namespace: Namespace) -> AsyncIterator[tuple[Person, Person, Person]]:
     """Alice and bob, who may except from all policies, and govern one; and mallory, who may merely write them."""
-    writes = [
-        {
-            "apiGroups": ["ossa.dev"],
-            "resources": ["agentpolicies", "agentpolicyexceptions"],
-            "verbs": ["get", "list", "create", "patch", "update", "delete"],
-        }
-    ]
-    governs = {"apiGroups": ["ossa.dev"], "resources": ["agentpolicies"], "verbs": ["govern"]}
     excepts = {"apiGroups": ["ossa.dev"], "resources": ["agentpolicies"], "verbs": ["except"]}
-    one = {**governs, "resourceNames": [f"{namespace.name}-p"]}
-    users = {"alice": [*writes, one, excepts], "bob": [*writes, excepts], "mallory": writes}
+    one = governs(f"{namespace.name}-p")
+    users = {
+        "alice": [WRITES_POLICIES, one, excepts],
+        "bob": [WRITES_POLICIES, excepts],
+        "mallory": [WRITES_POLICIES],
+    }
     names = {user: f"{user}-{namespace.name}" for user in users}
     for user, rules in users.items():
         await bind(namespace.cluster, names[user], names[user], rules)
     alice, bob, mallory = (Person(names[user], namespace, almighty=False) for user in users)
     yield alice, bob, mallory
     for name in names.values():
-        for plural in ("clusterrolebindings", "clusterroles"):
-            with contextlib.suppress(NotFound):
-                await namespace.cluster.api.delete(f"/apis/rbac.authorization.k8s.io/v1/{plural}/{name}")
+        await unbind(namespace.cluster, name)
 
 
 async def test_who_may_govern(policies: Policies, people: tuple[Person, Person, Person]) -> None:
@@ -159,12 +135,12 @@ async def test_who_may_govern(policies: Policies, people: tuple[Person, Person, 
     name = policies.name("p")
     item = policies.resource("p", OWNED)
 
-    async def governs() -> bool:
+    async def may() -> bool:
         return (await alice.create(item)).code == 0  # once the API server knows of the right
 
     try:
         assert "you lack the verb 'govern'" in (await mallory.create(item)).refused()
-        await wait_for(governs, "alice to make a policy", timeout=30)
+        await wait_for(may, "alice to make a policy", timeout=30)
         assert (await policies.get("p"))["metadata"]["annotations"]["ossa.dev/spec-changed-by"] == alice.name
         other = policies.resource("other", OWNED)
         assert "you lack the verb 'govern'" in (await alice.create(other)).refused()

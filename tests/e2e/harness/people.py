@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,13 +13,19 @@ from ossa.api.contract import TaskIdentity
 from ossa.engine.clock import to_text
 from ossa.kube.approvals import build_approval
 from ossa.kube.client import NotFound
-from tests.e2e.harness.cluster import RECONCILER, SYSTEM_NAMESPACE
+from tests.e2e.harness.cluster import RECONCILER, SYSTEM_NAMESPACE, Cluster
 from tests.e2e.harness.command import Output
 from tests.e2e.harness.namespace import RBAC, Namespace
 from tests.e2e.harness.objects import JSONObject, execution
 
 OPERATOR = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{RECONCILER}"
 BOARD = "risk-board"
+RBAC_GROUP = "rbac.authorization.k8s.io"
+WRITES_POLICIES = {
+    "apiGroups": ["ossa.dev"],
+    "resources": ["agentpolicies", "agentpolicyexceptions"],
+    "verbs": ["get", "list", "create", "patch", "update", "delete"],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +69,36 @@ async def grant(namespace: Namespace, role: str, *, group: str) -> None:
             "apiVersion": RBAC,
             "kind": "RoleBinding",
             "metadata": {"name": f"{role}-{group}"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group}],
+            "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": RBAC_GROUP, "kind": "Group", "name": group}],
         }
     )
+
+
+async def bind(cluster: Cluster, name: str, user: str, rules: list[JSONObject]) -> None:
+    """Gives a user rights in the whole cluster."""
+    role = {"apiVersion": RBAC, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}
+    binding = {
+        "apiVersion": RBAC,
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": name},
+        "subjects": [{"apiGroup": RBAC_GROUP, "kind": "User", "name": user}],
+    }
+    for plural, item in (("clusterroles", role), ("clusterrolebindings", binding)):
+        await cluster.api.post(f"/apis/{RBAC}/{plural}", item)
+
+
+async def unbind(cluster: Cluster, name: str) -> None:
+    """Takes away what `bind` made."""
+    for plural in ("clusterrolebindings", "clusterroles"):
+        with contextlib.suppress(NotFound):
+            await cluster.api.delete(f"/apis/{RBAC}/{plural}/{name}")
+
+
+def governs(policy: str) -> JSONObject:
+    """The right to govern one policy."""
+    return {"apiGroups": ["ossa.dev"], "resources": ["agentpolicies"], "resourceNames": [policy], "verbs": ["govern"]}
 
 
 async def ask(namespace: Namespace, *, author: str = "alice", task: str = "release", **spec: Any) -> JSONObject:
