@@ -15,6 +15,7 @@ import pytest
 from controllers.cache import ObjectCache
 from controllers.governance.scan import Scanner
 from controllers.governance.wiring import Governance
+from controllers.metrics import Metrics
 from controllers.policycache import PolicyCache
 from controllers.resync import Followed, learn
 from ossa.api.agent import AgentSpec
@@ -120,12 +121,14 @@ def _kept(cache: ObjectCache, kind: str | None, item: JSONObject) -> None:
 
 
 @asynccontextmanager
-async def governed(server: Cluster, **settings: Any) -> AsyncIterator[Governance]:
-    """The process, without kopf."""
+async def governed(server: Cluster, *, metrics: Metrics | None = None, **settings: Any) -> AsyncIterator[Governance]:
+    """The process, without kopf. metrics: those that follow its scan."""
     held = replace(SETTINGS, **{"native_policies": "Always", **settings})
     async with server.served() as config, ApiClient(config) as api:
         policies = PolicyCache(api, ["ossa-system"])
         scanner = Scanner(api, policies)
+        if metrics is not None:
+            metrics.follow_scan(scanner)
         objects = {kind: ObjectCache(partial(scanner.changed, kind)) for kind in ("Agent", "Workflow", "Execution")}
         made = Governance(api, held, policies=policies, scanner=scanner, objects=objects)
         kinds = [
