@@ -15,16 +15,14 @@ from typing import Any, Literal
 
 from ossa.api.base import JSONObject
 from ossa.api.contract import (
-    ANNOTATION_AUTHOR,
-    ANNOTATION_CREATED_BY,
     ANNOTATION_REQUEST_ID,
     ANNOTATION_SOURCE,
-    ANNOTATION_SPEC_CHANGED_BY,
     LABEL_TRIGGER,
 )
 from ossa.api.execution import ExecutionStatus
 from ossa.api.trace import trace_of
 from ossa.bus.messages import DECISIONS, RESULTS, STATUS_UPDATES, TASK_ASSIGNMENT, Event, Source
+from ossa.engine.authors import author_of
 from ossa.engine.states import EXECUTION_TERMINAL, TASK_TERMINAL, is_finished
 from ossa.engine.units import Unit
 from ossa.monitor.steps import Step, moment, steps_of
@@ -247,9 +245,7 @@ def _source(metadata: Mapping[str, Any]) -> Source:
 
 
 def _author(item: JSONObject) -> str | None:
-    held = item["metadata"].get("annotations") or {}
-    names = (ANNOTATION_AUTHOR, ANNOTATION_SPEC_CHANGED_BY, ANNOTATION_CREATED_BY)
-    return next((held[name] for name in names if held.get(name)), None)
+    return author_of("Execution", item["metadata"].get("annotations") or {}) or None
 
 
 def short(text: str | None) -> str | None:

@@ -184,7 +184,8 @@ def test_what_comes_by_the_gateway_or_a_trigger_says_so_and_keeps_its_trace() ->
     state["metadata"]["annotations"] = {
         "ossa.dev/request-id": "r",
         "ossa.dev/traceparent": f"00-{trace}-00f067aa0ba902b7-01",
-        "ossa.dev/author": "ossa:alice",
+        "ossa.dev/created-by": "ossa:alice",
+        "ossa.dev/author": "ossa:bob",  # who paused it, say
     }
     (event,) = told(None, state)
     assert (event.source, event.trace_id, event.user) == ("api", trace, "ossa:alice")
