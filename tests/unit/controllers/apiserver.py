@@ -179,7 +179,10 @@ def _apply(item: JSONObject, operation: JSONObject) -> None:
 
 
 def _is_collection(path: str) -> bool:
-    return path.rsplit("/", 1)[1].endswith("s")
+    """Whether it ends with a kind, in a namespace or in the whole cluster, and not with a name."""
+    group, *rest = path.strip("/").split("/")
+    rest = rest[2 if group == "apis" else 1 :]
+    return len(rest[2:] if len(rest) > 2 and rest[0] == "namespaces" else rest) == 1
 
 
 def _holds(asked: str, collection: str) -> bool:
