@@ -175,6 +175,22 @@ async def test_a_limit_of_attempts(namespace: Namespace) -> None:
     assert ended.status.tasks["act"].attempt == 2
 
 
+async def test_a_workflow_that_an_execution_holds_is_judged_again_once_its_agents_are_known(
+    namespace: Namespace,
+) -> None:
+    """When it was made, there was no agent that a policy about Workflows could have looked at."""
+    async with policy(namespace, "inline") as held:
+        rule = {"expression": APPROVED, "message": "It needs an approval"}
+        await held.apply(rule, kinds=["Workflow"], operations=["CREATE", "UPDATE"])
+        item = execution("run", "flow")
+        item["spec"] = {"workflowSpec": {"tasks": [task("act", "later")]}}
+        (await Person("alice", namespace).create(item)).ok()
+        await namespace.apply(agent(namespace, "later", risk="high"))
+        ended = await denied(namespace, held.name)
+    assert ended.status.tasks == {}
+    assert await namespace.pods() == []
+
+
 async def test_what_a_task_gave_is_not_passed_on(namespace: Namespace) -> None:
     rule = {"expression": "!has(output.secret)", "message": "The output holds a secret"}
     tasks = [task("make", "maker"), task("next", "maker", after=["make"])]
