@@ -1,4 +1,5 @@
-"""AgentPolicy: Ready (it can be judged by), Native (the API server holds it too), Scanned (what is there was judged).
+"""AgentPolicy: Ready (it can be judged by), Native (the API server holds it too), Scanned (what is there was judged),
+Governed (the Agent that is to answer for it is there).
 
 What judges is the cache of policies; here its status is written, and its native form kept.
 """
@@ -18,7 +19,7 @@ from controllers.loop import Loop
 from controllers.policycache import PolicyCache
 from ossa.api.base import Condition, JSONObject, set_condition
 from ossa.api.contract import GROUP, VERSION
-from ossa.api.policy import AgentPolicyStatus
+from ossa.api.policy import AgentPolicyStatus, Governor
 from ossa.engine.clock import to_text
 from ossa.governance.policies import CompiledPolicy
 from ossa.kube import paths
@@ -35,11 +36,19 @@ _MESSAGE_MOST = 4096
 class PolicyController:
     """Writes the status of policies. Keys are names."""
 
-    def __init__(
-        self, api: ApiClient, cache: ObjectCache, *, policies: PolicyCache, scanner: Scanner, natives: Natives
+    def __init__(  # noqa: PLR0913 - each by name
+        self,
+        api: ApiClient,
+        cache: ObjectCache,
+        *,
+        policies: PolicyCache,
+        scanner: Scanner,
+        natives: Natives,
+        agents: ObjectCache,
     ) -> None:
         self._api = api
         self._cache = cache
+        self._agents = agents
         self._policies = policies
         self._scanner = scanner
         self._natives = natives
@@ -63,6 +72,13 @@ class PolicyController:
         """A scan, or a look at native policies, has found something."""
         self.loop.queue.add_after(policy, TOLD_PAUSE)
 
+    def agent_changed(self, namespace: str, name: str) -> None:
+        """An Agent is another, has come or is gone: policies may name it as their governor."""
+        for item in self._cache.all():
+            held = item["spec"].get("governor") or {}
+            if (held.get("namespace"), held.get("name")) == (namespace, name):
+                self.loop.queue.add_after(key_of(item).name, TOLD_PAUSE)
+
     def _policies_changed(self) -> None:
         """A policy was compiled, or its params have come or gone."""
         for item in self._cache.all():
@@ -81,7 +97,10 @@ class PolicyController:
             return
         ready = self._ready(policy)
         native = await self._native(name, policy, ready)
-        status = self._status(item, policy, {"Ready": ready, "Native": native})
+        found = {"Ready": ready, "Native": native}
+        if policy is not None and (governor := policy.spec.governor) is not None:
+            found["Governed"] = self._governed(governor)
+        status = self._status(item, policy, found)
         try:
             written = await write_status(self._api, paths.ossa("agentpolicies", name=name), item, status.to_json())
         except NotFound:
@@ -116,6 +135,17 @@ class PolicyController:
             return Held("False", "NoParams", said)
         return Held("True", "Ready", "its expressions compile" + (", and its params are there" if wanted else ""))
 
+    def _governed(self, governor: Governor) -> Held:
+        agent = self._agents.get(Key(governor.namespace, governor.name))
+        if agent is None:
+            said = f"spec.governor: there is no Agent {governor.name!r} in the namespace {governor.namespace!r}"
+            return Held("False", "NoAgent", said)
+        found = agent["spec"].get("type") or "worker"
+        if found != "governor":
+            said = f"spec.governor: Agent {governor.namespace}/{governor.name} is of type {found}, and not governor"
+            return Held("False", "NoGovernor", said)
+        return Held("True", "Governed", f"Agent {governor.namespace}/{governor.name} answers for it")
+
     async def _native(self, name: str, policy: CompiledPolicy | None, ready: Held) -> Held:
         if policy is None or ready.status == "False":
             await self._natives.remove(name)
@@ -129,7 +159,11 @@ class PolicyController:
         if violations is not None:
             said = f"objects that are there and do not keep to it: {violations}; PolicyReports name them"
             scanned = Held("True", "Scanned", said)
-        conditions = list(AgentPolicyStatus.model_validate(item.get("status") or {}).conditions)
+        conditions = [
+            condition
+            for condition in AgentPolicyStatus.model_validate(item.get("status") or {}).conditions
+            if condition.type != "Governed" or "Governed" in found
+        ]
         for kind, held in {**found, "Scanned": scanned}.items():
             condition = Condition(
                 type=kind,

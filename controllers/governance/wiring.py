@@ -18,6 +18,7 @@ from controllers.loop import Loop
 from controllers.policycache import PolicyCache
 from controllers.resync import Followed
 from controllers.settings import Settings
+from ossa.governance.findings import ObjectKey
 from ossa.kube.client import ApiClient
 
 
@@ -42,11 +43,13 @@ class Governance:
             excluded_namespaces=sorted(settings.excluded_namespaces),
             break_glass=sorted(settings.break_glass_groups),
         )
-        self.policies = PolicyController(api, held, policies=policies, scanner=scanner, natives=self._natives)
+        self.policies = PolicyController(
+            api, held, policies=policies, scanner=scanner, natives=self._natives, agents=objects["Agent"]
+        )
         self.exceptions = ExceptionController(api, exceptions, policies=policies, objects=objects)
         self.reports = Reports(api, scanner)
         scanner.policies = self.policies.told
-        scanner.objects = self.exceptions.object_changed
+        scanner.objects = self._object_changed
         self.followed = (
             Followed("agentpolicies", held, self.policies.seen),
             Followed("agentpolicyexceptions", exceptions, self.exceptions.seen),
@@ -57,6 +60,12 @@ class Governance:
         """The kopf handlers."""
         self.policies.register(registry)
         self.exceptions.register(registry)
+
+    def _object_changed(self, key: ObjectKey) -> None:
+        self.exceptions.object_changed(key)
+        kind, namespace, name = key
+        if kind == "Agent":
+            self.policies.agent_changed(namespace, name)
 
     async def run(self) -> None:
         """Runs until cancelled; nothing is said of any policy before all are known."""

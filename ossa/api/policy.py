@@ -209,7 +209,7 @@ class AgentPolicyStatus(StatusModel):
         description=(
             "Ready: its expressions compile and its params are there. Native: the API server enforces it too, by a "
             "ValidatingAdmissionPolicy, with the operator down; the message says why not. Scanned: what is there was "
-            "looked at."
+            "looked at. Governed, where spec.governor is set: that Agent is there and of type governor."
         ),
     )
 

@@ -225,6 +225,26 @@ async def test_a_policy_that_is_not_common_is_not_native(server: Cluster) -> Non
         assert "spec.exceptions" in why["message"]
 
 
+async def test_the_agent_that_answers_for_a_policy_is_looked_for(server: Cluster) -> None:
+    def governed_by() -> tuple[str, str] | None:
+        conditions = server.status(POLICIES, "owned").get("conditions") or []
+        return next(((held["status"], held["reason"]) for held in conditions if held["type"] == "Governed"), None)
+
+    server.agent("other")
+    server.policy("owned", OWNED, governor={"namespace": "team", "name": "gov"})
+    async with governed(server):
+        await until(lambda: governed_by() == ("False", "NoAgent"))
+        assert server.status(POLICIES, "owned")["ready"] == "True"
+        server.agent("gov")
+        await until(lambda: governed_by() == ("False", "NoGovernor"))
+        server.agent("gov", type="governor")
+        await until(lambda: governed_by() == ("True", "Governed"))
+        server.remove(f"{AGENTS}/gov")
+        await until(lambda: governed_by() == ("False", "NoAgent"))
+        server.policy("owned", OWNED)
+        await until(lambda: governed_by() is None and server.status(POLICIES, "owned")["observedGeneration"] == 2)
+
+
 async def test_native_policies_can_be_off(server: Cluster) -> None:
     server.policy("owned", OWNED)
     server.policy("lenient", OWNED, failurePolicy="Ignore")
