@@ -66,6 +66,25 @@ def test_params_give_the_message(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert run(capsys, "lint", str(tmp_path / "agent.yaml"), "--policies", str(tmp_path / "policy.yaml"))[0] == Exit.OK
 
 
+def test_the_command_that_is_shown_says_what_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (found,) = re.findall(r"^```\n\$ ossa (lint .*)\n((?:.*\n)*?)```$", TEXT, re.M)
+    command, shown = found[0].split(), found[1].splitlines()
+    spec = {"tasks": [{"name": "deploy", "agent": "advisor"}]}
+    flow = {"apiVersion": "ossa.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "release"}, "spec": spec}
+    (tmp_path / "flow.yaml").write_text(f"{json.dumps(flow)}\n---\n{example('name: advisor')}")
+    (tmp_path / "manifests").symlink_to(REPO / "manifests")
+    monkeypatch.chdir(tmp_path)
+    code, out = run(capsys, *command)
+    assert code == Exit.FAILED
+    said = out.splitlines()
+    assert len(said) == len(shown)
+    for line, wanted in zip(said, shown, strict=True):
+        begin, _, cut = wanted.partition("…")
+        assert line.startswith(begin) if not cut else line == wanted
+
+
 def test_the_exception_is_one_that_its_policy_honours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = example("name: no-foreign-images").replace("2026-02-01", "2020-02-01")  # in the past: short enough
     (tmp_path / "both.yaml").write_text(text)
