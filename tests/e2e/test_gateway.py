@@ -105,7 +105,8 @@ async def test_what_has_ended_stays_while_its_row_is_open(namespace: Namespace, 
     item = execution("run", "flow")
     item["metadata"]["annotations"] = {"ossa.dev/request-id": str(request)}
     item["spec"]["ttlSecondsAfterFinished"] = TTL
-    await namespace.apply(workflow("flow", [task("none", "nobody", when="${{ false }}")]), item)
+    await namespace.publish_podless()
+    await namespace.apply(item)
     uid = (await namespace.completes("run")).metadata.uid
 
     async def row() -> bool:
@@ -162,10 +163,7 @@ class Load:
 async def test_nothing_accepted_is_lost_or_done_twice(
     namespace: Namespace, user: User, records: Records, pod: str
 ) -> None:
-    """No pods are needed: the task is skipped, and an Execution ends as soon as it is decided."""
-    agent = namespace.shell_agent("greeter", GREETING)
-    await namespace.apply(agent, workflow("flow", [task("none", "greeter", when="${{ false }}")]))
-    await namespace.settles("workflows", "flow", lambda status: status["phase"] == "Published", "to be published")
+    await namespace.publish_podless()
     load = Load(user, namespace.name)
     async with asyncio.TaskGroup() as group:
         group.create_task(load.run(OUTAGE_REQUESTS))

@@ -8,20 +8,13 @@ import pytest
 
 from ossa.client import AsyncGateway, FixedToken, Invalid, OrchestrateRequest
 from ossa.kube import paths
-from tests.e2e.harness import Namespace, execution, task, wait_for, workflow
+from tests.e2e.harness import Namespace, execution, wait_for
 from tests.e2e.harness.gateway import User
 from tests.e2e.harness.services import Records
 from tests.e2e.test_policy_faults import admission_pods, scale
 
 ACCEPTED, UNPROCESSABLE = 202, 422
 NATIVE, EMERGENCIES = "ValidatingAdmissionPolicy", "priorities from 100 on are for emergencies"
-
-
-async def publish_flow(namespace: Namespace) -> None:
-    """A workflow whose Executions need no pods: its task is skipped, and they end as soon as that is decided."""
-    agent = namespace.shell_agent("greeter", "true")
-    await namespace.apply(agent, workflow("flow", [task("none", "greeter", when="${{ false }}")]))
-    await namespace.settles("workflows", "flow", lambda status: status["phase"] == "Published", "to be published")
 
 
 async def requests_of(namespace: Namespace, records: Records) -> dict[str, int]:
@@ -62,7 +55,7 @@ async def native(namespace: Namespace) -> AsyncIterator[str]:
 async def test_what_the_api_server_s_own_policy_refuses_is_told_in_its_words(
     namespace: Namespace, user: User, native: str, records: Records
 ) -> None:
-    await publish_flow(namespace)
+    await namespace.publish_podless()
     probe = execution("probe", "flow")
     probe["spec"]["priority"] = 100
 
@@ -84,7 +77,7 @@ async def test_what_the_api_server_s_own_policy_refuses_is_told_in_its_words(
 
 @pytest.mark.usefixtures("alone")
 async def test_with_admission_down_a_request_waits_for_it(namespace: Namespace, user: User, records: Records) -> None:
-    await publish_flow(namespace)
+    await namespace.publish_podless()
     body = {"namespace": namespace.name, "workflow": "flow"}
     replicas = len(await admission_pods(namespace.cluster))
     await scale(0)

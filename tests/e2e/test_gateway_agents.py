@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.e2e.harness import Namespace, task, workflow
+from tests.e2e.harness import Namespace
 from tests.e2e.harness.gateway import User
 from tests.e2e.harness.namespace import RBAC
 from tests.e2e.harness.objects import JSONObject
@@ -34,7 +34,7 @@ async def token(namespace: Namespace, *audience: str) -> str:
 
 async def test_an_agent_runs_a_workflow_as_its_service_account(namespace: Namespace, gateway_url: str) -> None:
     name = await account(namespace)
-    await namespace.apply(workflow("flow", [task("none", "nobody", when="${{ false }}")]))
+    await namespace.publish_podless()
     agent = User(ACCOUNT, gateway_url, await token(namespace, AUDIENCE))
     told = (await agent.request("GET", WHOAMI)).json()
     assert told["user"] == name

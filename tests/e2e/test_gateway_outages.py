@@ -15,7 +15,7 @@ from tests.e2e.harness import Namespace
 from tests.e2e.harness.gateway import User
 from tests.e2e.harness.services import Records
 from tests.e2e.test_gateway import OUTAGE_REQUESTS, Load
-from tests.e2e.test_gateway_admission import executions_of, publish_flow, requests_of
+from tests.e2e.test_gateway_admission import executions_of, requests_of
 
 
 class Follower:
@@ -45,7 +45,7 @@ async def test_the_api_server_is_stopped_and_started_under_load(
 ) -> None:
     if (why := no_api_server()) is not None:
         pytest.skip(why)
-    await publish_flow(namespace)
+    await namespace.publish_podless()
     load, follower = Load(user, namespace.name), Follower()
     async with AsyncGateway(user.url, FixedToken(user.token)) as gateway:
         following = asyncio.create_task(follower.follow(gateway, namespace.name))

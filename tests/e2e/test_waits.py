@@ -116,7 +116,8 @@ async def test_a_service_account_needs_leave_of_the_namespace(namespace: Namespa
 async def test_an_execution_of_a_draft_waits_until_it_is_published(namespace: Namespace) -> None:
     tasks = [task("work", "worker")]
     await namespace.run(namespace.shell_agent("worker", "true"), workflow("flow", tasks, published=False))
-    waiting = await namespace.reaches("run", waits_with("not published"), "to wait with the reason")
+    # Until its Agent was looked at, that is the reason.
+    waiting = await namespace.reaches("run", waits_with("spec.published"), "to wait with the reason")
     assert waiting.status.message == (
         "Workflow 'flow' is not published: spec.published is false; set it to true to publish"
     )

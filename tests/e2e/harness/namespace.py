@@ -77,6 +77,13 @@ class Namespace:
         }
         return objects.agent(name, runtime, **more)
 
+    async def publish_podless(self) -> None:
+        """The Workflow `flow`, whose one task is skipped: an Execution needs no pod, and ends once that is decided."""
+        flow = objects.workflow("flow", [objects.task("none", "worker", when="${{ false }}")])
+        await self.apply(self.shell_agent("worker", "true"), flow)
+        published = "to be published"
+        await self.settles("workflows", "flow", lambda status: status["phase"] == "Published", published)
+
     def sdk_agent(self, name: str, source: str, **more: Any) -> list[JSONObject]:
         """An Agent whose handler is Python `source` with a function `run(task)`, and the ConfigMap that holds it.
 
