@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
+import sys
 
 import pytest
 
-from hack.up import daemons
 from ossa.client import BEGINNING, Anew, AsyncGateway, FixedToken, Occurred
 from tests.chaos.faults import API_SERVER, no_api_server
 from tests.e2e.harness import Namespace
+from tests.e2e.harness.command import run
 from tests.e2e.harness.gateway import User
 from tests.e2e.harness.services import Records
 from tests.e2e.test_gateway import OUTAGE_REQUESTS, Load
 from tests.e2e.test_gateway_admission import executions_of, requests_of
+
+# By a process that ends: whoever starts the API server again is its parent, and would have to wait for it.
+RESTART = f"import signal; from hack.up import daemons; daemons.restart({API_SERVER!r}, signal.SIGKILL)"
+
+
+async def restarted() -> None:
+    """Kills the API server and starts it again."""
+    (await run(sys.executable, "-c", RESTART)).ok()
 
 
 class Follower:
@@ -52,7 +60,7 @@ async def test_the_api_server_is_stopped_and_started_under_load(
         async with asyncio.TaskGroup() as group:
             group.create_task(load.run(OUTAGE_REQUESTS))
             await asyncio.sleep(2)
-            await asyncio.to_thread(daemons.restart, API_SERVER, signal.SIGKILL)
+            await restarted()
         # The gateways live on: each refusal is an answer.
         assert set(load.refused) <= {503}
         assert len(load.accepted) == OUTAGE_REQUESTS
