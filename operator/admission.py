@@ -1,4 +1,4 @@
-"""The process ossa-admission: kopf's admission handlers, and watches of the policies and of what these read.
+"""The process ossa-admission: answers admission reviews, and watches the policies and what these read.
 
 Paths: those of controllers/admission/handlers.py refuse what is wrong; /authors-agents and so on record who made a
 change.
@@ -12,16 +12,14 @@ OSSA_BREAK_GLASS_GROUPS (whose members policies do not refuse) and OSSA_PARAMS_N
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import kopf
 import uvloop
 
 from controllers.admission import authors, handlers
@@ -31,7 +29,7 @@ from controllers.admission.judging import Judge
 from controllers.admission.metrics import AdmissionMetrics
 from controllers.admission.plans import Plans
 from controllers.admission.policyreviews import PolicyReviews
-from controllers.admission.server import NoVerdict, WebhookServer
+from controllers.admission.server import WebhookServer
 from controllers.policycache import PolicyCache
 from ossa.api import crds
 from ossa.api.contract import GROUP, VERSION
@@ -39,14 +37,14 @@ from ossa.environment import names, number, required
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig, load_config
 from ossa.kube.kinds import wait_for_kinds
+from ossa.kube.probes import probes
 from ossa.logs import log_to
 from ossa.stopping import told_to_stop, unless
 
 logger = logging.getLogger("ossa.admission")
 
 OPERATIONS = ("CREATE", "UPDATE")
-# kopf's code for an exception of a handler that is no refusal.
-UNFORESEEN = 500
+MISDIRECTED = 500
 # The kind of the reviews that come to a path.
 PATHS = {**handlers.PATHS, **{authors.PREFIX + kind: kind for kind in authors.KINDS}}
 KIND_NAMES = {kind.plural: kind.name for kind in crds.KINDS}
@@ -85,10 +83,7 @@ class Settings:
 
 
 def misdirected(request: dict[str, Any], webhook: str | None) -> str | None:
-    """Why a review is not for the handler at its path, or None where it is.
-
-    kopf asks the handlers that match a path and a kind, and says "allowed" where none does.
-    """
+    """Why a review is not for whoever is at its path, or None where it is."""
     review = request.get("request") or {}
     resource = review.get("resource") or {}
     asked = (resource.get("group"), resource.get("version"), resource.get("resource"))
@@ -102,78 +97,42 @@ def misdirected(request: dict[str, Any], webhook: str | None) -> str | None:
 
 
 class Answers:
-    """Answers reviews with the help of kopf, and refuses what comes to the wrong path instead of letting it pass."""
+    """Answers reviews, and refuses what comes to the wrong path instead of letting it pass."""
 
-    def __init__(self, metrics: AdmissionMetrics, recorder: authors.Recorder) -> None:
+    def __init__(self, admission: handlers.Admission, metrics: AdmissionMetrics, recorder: authors.Recorder) -> None:
+        self._admission = admission
         self._metrics = metrics
         self._recorder = recorder
 
-    async def __call__(self, review: dict[str, Any], path: str, fn: kopf.WebhookFn) -> dict[str, Any]:
+    async def __call__(self, review: dict[str, Any], path: str) -> dict[str, Any]:
         reason = misdirected(review, path)
         if reason is not None:
             logger.error("refused: %s", reason)
-            return _refusal(review, f"{reason}; correct the webhook configuration ossa-admission")
+            text = f"{reason}; correct the webhook configuration ossa-admission"
+            return _answer(review, handlers.Refusal(text, code=MISDIRECTED))
         if path.startswith(authors.PREFIX):
             return self._recorder.answer(review["request"])
         began = time.perf_counter()
-        lighten(review["request"])
+        asked, refusal = handlers.Asked.of(review["request"]), None
         try:
-            answer = cast(dict[str, Any], await fn(cast(Any, review), webhook=cast(Any, path)))
+            await self._admission.look(path, asked)
+        except handlers.Refusal as error:
+            refusal = error
         except RecursionError:
-            return _refusal(review, "the object is nested too deep; make it flatter", code=handlers.UNPROCESSABLE)
-        if (answer["response"].get("status") or {}).get("code") == UNFORESEEN:
-            # Not our word about the object: the API server does what the entry's failurePolicy says.
-            raise NoVerdict("the OSSA webhook failed; its log says why")
+            refusal = handlers.Refusal("the object is nested too deep; make it flatter", code=handlers.UNPROCESSABLE)
         self._metrics.reviewed(
-            KIND_NAMES[PATHS[path]],
-            review["request"]["operation"],
-            allowed=answer["response"]["allowed"],
-            seconds=time.perf_counter() - began,
+            KIND_NAMES[PATHS[path]], asked.operation, allowed=refusal is None, seconds=time.perf_counter() - began
         )
-        return answer
+        return _answer(review, refusal, asked.warnings)
 
 
-def _refusal(review: dict[str, Any], message: str, *, code: int = UNFORESEEN) -> dict[str, Any]:
-    return {
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "response": {
-            "uid": (review.get("request") or {}).get("uid", ""),
-            "allowed": False,
-            "status": {"code": code, "message": message},
-        },
-    }
-
-
-class Whole(dict[str, Any]):
-    """What nobody changes, so that a copy of it is itself."""
-
-    def __deepcopy__(self, memo: object) -> Whole:
-        return self
-
-
-def lighten(request: dict[str, Any]) -> None:
-    """Makes objects such that kopf, which copies and compares them for a patch, takes a third of its time.
-
-    managedFields say who wrote what, and nobody reads them.
-    """
-    for name in ("object", "oldObject"):
-        item = request.get(name) or {}
-        if isinstance(item.get("metadata"), dict):
-            item["metadata"].pop("managedFields", None)
-        if isinstance(item.get("spec"), dict):
-            item["spec"] = Whole(item["spec"])
-
-
-class NoMemories:
-    """In place of kopf's memories, which keep a memo for every UID that was ever updated."""
-
-    async def recall_memo(self, raw_body: Any, *, memobase: Any = None, ephemeral: bool = False) -> Any:
-        del raw_body, ephemeral
-        return copy.copy(memobase)
-
-    def iter_all_daemon_memories(self) -> Iterator[Any]:
-        return iter(())
+def _answer(review: dict[str, Any], refusal: handlers.Refusal | None, warnings: Sequence[str] = ()) -> dict[str, Any]:
+    response: dict[str, Any] = {"uid": (review.get("request") or {}).get("uid", ""), "allowed": refusal is None}
+    if refusal is not None:
+        response["status"] = {"code": refusal.code, "message": str(refusal)}
+    if warnings:
+        response["warnings"] = list(warnings)
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 
 
 class Process:
@@ -220,48 +179,23 @@ class Process:
         heap = Heap()
         heap.settle()
         self._policies.on_change(heap.changed)
-        # When kopf ends it takes each task of the loop for its own: it would wait for ours, and raise what they raise.
-        before = asyncio.all_tasks()
-        tasks = await self._spawned(stopped)
-        told_to_stop(stopped)  # kopf has put handlers of its own in place, which leave a task that it then waits for
-        operator = asyncio.create_task(kopf.run_tasks(tasks, ignored=before))
-        await asyncio.wait([operator, *watching], return_when=asyncio.FIRST_COMPLETED)
-        stopped.set()
-        await operator
+        held = self._settings
+        server = WebhookServer(
+            port=held.port,
+            certificate=held.certificate,
+            key=held.key,
+            answering=Answers(self._admission, self._metrics, authors.Recorder(held.delegates, held.break_glass)),
+            serves=self._metrics.certificate_served,
+        )
+        async with probes("0.0.0.0", held.health_port, ready=lambda: not stopped.is_set()):
+            serving = asyncio.create_task(server.serve(stopped))
+            await asyncio.wait([serving, *watching], return_when=asyncio.FIRST_COMPLETED)
+            stopped.set()
+            await serving
 
     async def _synced(self) -> None:
         await self._policies.synced()
         await self._plans.synced()
-
-    async def _spawned(self, ended: asyncio.Event) -> Any:
-        """kopf's tasks. No watch, no peering, no events posted, no configuration of its own."""
-        held = self._settings
-        registry = kopf.get_default_registry()
-        handlers.register(registry, self._admission)
-        answers = Answers(self._metrics, authors.Recorder(held.delegates, held.break_glass))
-        settings = kopf.OperatorSettings()
-        settings.scanning.disabled = True
-        settings.posting.enabled = False
-        settings.admission.managed = None
-        settings.admission.server = cast(
-            Any,
-            WebhookServer(
-                port=held.port,
-                certificate=held.certificate,
-                key=held.key,
-                answering=answers,
-                serves=self._metrics.certificate_served,
-            ),
-        )
-        return await kopf.spawn_tasks(
-            registry=registry,
-            settings=settings,
-            memories=cast(Any, NoMemories()),
-            standalone=True,
-            clusterwide=True,
-            liveness_endpoint=f"http://0.0.0.0:{held.health_port}/healthz",
-            stop_flag=ended,
-        )
 
 
 async def serve(config: KubeConfig, settings: Settings) -> None:
@@ -277,18 +211,11 @@ async def serve(config: KubeConfig, settings: Settings) -> None:
             await Process(api, settings).run(stopped)
 
 
-def only_surprises(record: logging.LogRecord) -> bool:
-    """kopf tells of each review, and of each refusal as of a failure: what was not foreseen has a traceback."""
-    return record.exc_info is not None
-
-
 def main() -> None:
     settings = Settings.from_environment()
     log_to(sys.stderr)
-    # One line a probe and a review is noise; what policies refuse has a line of ours.
+    # One line a probe is noise; what policies refuse has a line of ours.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    logging.getLogger("kopf.objects").addFilter(only_surprises)
     # Its TLS and its streams take half of the time of the standard library's.
     uvloop.run(serve(load_config(), settings))
 

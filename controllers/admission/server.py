@@ -1,7 +1,7 @@
-"""The server of the admission webhooks, in place of kopf's.
+"""The server of the admission webhooks.
 
-kopf's closes its port for a moment when the certificate is renewed, in which the API server refuses requests or lets
-them pass unjudged, and it takes reviews up to 1 MiB, where a review of an update holds two objects of up to 1.5 MiB.
+A renewed certificate is served without closing the port, since the API server would refuse requests meanwhile, or let
+them pass unjudged. A review of an update holds two objects of up to 1.5 MiB.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import kopf
 import orjson
 import uvicorn
 
@@ -32,14 +31,11 @@ DRAIN_SECONDS = 3.0
 LAST_SECONDS = 10
 # Seconds that a connection without reviews stays: the API server is to be the one who closes it.
 IDLE_SECONDS = 3600
+NO_VERDICT = b"the OSSA webhook failed; its log says why"
 Review = dict[str, Any]
-Answering = Callable[[Review, str, kopf.WebhookFn], Awaitable[Review]]
+Answering = Callable[[Review, str], Awaitable[Review]]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
-
-
-class NoVerdict(Exception):
-    """There is no word about the object: the API server does what the entry's failurePolicy says. Holds why."""
 
 
 class _Refused(Exception):
@@ -59,9 +55,10 @@ class _Server(uvicorn.Server):
 
 
 class WebhookServer:
-    """Of kopf's protocol: called with its function, it serves and yields once.
+    """Serves until it is told to stop.
 
-    answering: gives the answer to a review that came to a path, with the help of kopf's function.
+    answering: gives the answer to a review that came to a path. What it raises is logged, and answered with 500: the
+        API server does what the entry's failurePolicy says.
     serves: is told of each certificate that new connections are served with, in PEM.
     """
 
@@ -74,16 +71,17 @@ class WebhookServer:
         self._serves = serves
         self._ends = False
 
-    async def __call__(self, fn: kopf.WebhookFn) -> AsyncIterator[kopf.WebhookClientConfig]:
+    async def serve(self, stopped: asyncio.Event) -> None:
+        """Returns once `stopped` is set, and what came before is answered."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         seen = self._load(context)
-        server = self._server(fn, context)
+        server = self._server(context)
         listening = socket.create_server(("0.0.0.0", self._port), backlog=1024, reuse_port=True)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:
-            yield kopf.WebhookClientConfig(url=f"https://localhost:{self._port}")
-            while not serving.done():
-                await asyncio.sleep(CERTIFICATE_SECONDS)
+            while not (stopped.is_set() or serving.done()):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopped.wait(), CERTIFICATE_SECONDS)
                 seen = self._renewed(context, seen)
         finally:
             self._ends = True
@@ -91,15 +89,16 @@ class WebhookServer:
             server.should_exit = True
             await serving
 
-    def _server(self, fn: kopf.WebhookFn, context: ssl.SSLContext) -> _Server:
+    def _server(self, context: ssl.SSLContext) -> _Server:
         async def app(scope: Any, receive: Receive, send: Send) -> None:
             try:
                 review = await _review(scope, receive)
-                answer = await self._answering(review, scope["path"].removeprefix("/"), fn)
+                answer = await self._answering(review, scope["path"].removeprefix("/"))
             except _Refused as refused:
                 await self._send(send, refused.status, str(refused).encode())
-            except NoVerdict as why:
-                await self._send(send, HTTPStatus.INTERNAL_SERVER_ERROR, str(why).encode())
+            except Exception:
+                logger.exception("a review was not answered", extra={"path": scope["path"]})
+                await self._send(send, HTTPStatus.INTERNAL_SERVER_ERROR, NO_VERDICT)
             else:
                 await self._send(send, HTTPStatus.OK, orjson.dumps(answer), kind=b"application/json")
 

@@ -138,7 +138,7 @@ async def test_the_process(certificate: tuple[Path, Path], tmp_path: Path) -> No
         _, answer = await process.post("/executions", update)
         assert answer["response"]["status"]["message"].startswith("2 problems:\n- spec.inputs: an Execution may not")
 
-        # It is alive, and asks for no more than it may: no peering, no configuration of kopf's own.
+        # It is alive, and asks for no more than it may: it changes nothing in the cluster.
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"http://127.0.0.1:{process.ports.health}/healthz") as answer_,
