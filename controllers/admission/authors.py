@@ -63,7 +63,7 @@ def broken_glass(kind: str, old: Object | None, userinfo: Object, groups: frozen
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """Answers the reviews of the mutating webhook. Without kopf, which takes several times as long to make a patch.
+    """Answers the reviews of the mutating webhook.
 
     delegates: users that act for others. break_glass: groups whose members policies do not refuse.
     """
