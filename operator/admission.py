@@ -23,6 +23,7 @@ from typing import Any
 import uvloop
 
 from controllers.admission import authors, handlers
+from controllers.admission.answers import answered
 from controllers.admission.denials import Denials
 from controllers.admission.heap import Heap
 from controllers.admission.judging import Judge
@@ -127,12 +128,10 @@ class Answers:
 
 
 def _answer(review: dict[str, Any], refusal: handlers.Refusal | None, warnings: Sequence[str] = ()) -> dict[str, Any]:
-    response: dict[str, Any] = {"uid": (review.get("request") or {}).get("uid", ""), "allowed": refusal is None}
+    more: dict[str, Any] = {"warnings": list(warnings)} if warnings else {}
     if refusal is not None:
-        response["status"] = {"code": refusal.code, "message": str(refusal)}
-    if warnings:
-        response["warnings"] = list(warnings)
-    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+        more["status"] = {"code": refusal.code, "message": str(refusal)}
+    return answered(review.get("request") or {}, allowed=refusal is None, **more)
 
 
 class Process:

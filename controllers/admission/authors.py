@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from controllers.admission.answers import answered
 from ossa.api.contract import (
     ANNOTATION_AUTHOR,
     ANNOTATION_BREAK_GLASS,
@@ -76,10 +77,11 @@ class Recorder:
         new, old, userinfo = request["object"], request.get("oldObject"), request.get("userInfo") or {}
         names = recorded(new, old, str(userinfo.get("username", "")), self.delegates)
         names |= broken_glass(request["resource"]["resource"], old, userinfo, self.break_glass)
-        response: dict[str, Any] = {"uid": request.get("uid", ""), "allowed": True}
-        if patch := patch_of(new, names):
-            response |= {"patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()}
-        return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+        patch = patch_of(new, names)
+        if not patch:
+            return answered(request, allowed=True)
+        text = base64.b64encode(orjson.dumps(patch)).decode()
+        return answered(request, allowed=True, patchType="JSONPatch", patch=text)
 
 
 def patch_of(item: Object, names: Mapping[str, str | None]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 # An RFC 1123 label: names of tasks and capabilities.
@@ -84,3 +84,9 @@ class Resource(Model):
     api_version: str
     kind: str
     metadata: Metadata
+
+
+def first_problem(error: ValidationError) -> str:
+    """FIELD: what is wrong with it; of what does not fit its model the first that was found."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

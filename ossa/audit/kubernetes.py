@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
+from ossa.api.base import first_problem
 from ossa.audit.chain import canonical, hash_of
 from ossa.audit.entry import Entry, Outcome, entry_of
 
@@ -147,9 +148,7 @@ def _read(item: Any, place: str) -> _Event:
     try:
         return _Event.model_validate(item)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise BadEvent(f"{place}.{field}: {first['msg']}") from error
+        raise BadEvent(f"{place}.{first_problem(error)}") from error
 
 
 def _summed(entries: Sequence[Entry]) -> list[Entry]:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ossa.api.approval import Approval, Verdict, approvers, needed_approvals
+from ossa.api.base import first_problem
 from ossa.api.contract import GROUP, LABEL_EXECUTION
 from ossa.cli.outcome import Stop
 from ossa.cli.session import Session
@@ -137,6 +138,4 @@ def _parsed(item: dict[str, Any]) -> Approval:
         # The items of a list do not say what they are.
         return Approval.model_validate({"apiVersion": "", "kind": "Approval", **item})
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise Stop(f"This version of ossa does not understand the Approval: {field}: {first['msg']}") from error
+        raise Stop(f"This version of ossa does not understand the Approval: {first_problem(error)}") from error

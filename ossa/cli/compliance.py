@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 import ossa.governance
+from ossa.api.base import first_problem
 from ossa.cli.manifests import read_yaml
 from ossa.cli.outcome import Exit, Stop
 from ossa.cli.reading import Seen
@@ -38,9 +39,7 @@ def load_framework(name: str) -> Framework:
     except yaml.YAMLError as error:
         raise Stop(one_line(f"{name}: it is no YAML: {error}"), Exit.USAGE) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise Stop(one_line(f"{name}: {field}: {first['msg']}"), Exit.USAGE) from error
+        raise Stop(one_line(f"{name}: {first_problem(error)}"), Exit.USAGE) from error
 
 
 def report(  # noqa: PLR0913 - each by name

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ossa.api.base import first_problem
 from ossa.api.contract import GROUP
 from ossa.api.execution import Execution, ExecutionSpec
 from ossa.cli.outcome import Stop
@@ -51,9 +52,7 @@ def parse_execution(found: dict[str, Any]) -> Execution:
     try:
         return Execution.model_validate(found)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise Stop(f"This version of ossa does not understand the Execution: {field}: {first['msg']}") from error
+        raise Stop(f"This version of ossa does not understand the Execution: {first_problem(error)}") from error
 
 
 async def task_order(session: Session, spec: ExecutionSpec) -> list[str]:

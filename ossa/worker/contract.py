@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ossa.api.base import JSONObject
+from ossa.api.base import JSONObject, first_problem
 from ossa.api.contract import (
     ENV_AGENTS_PATH,
     ENV_ARTIFACTS_TOKEN,
@@ -91,9 +91,7 @@ def _identity(text: str) -> TaskIdentity:
     try:
         return TaskIdentity.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ContractBroken(f"{ENV_TASK} is not a task's identity: {where}: {first['msg']}") from error
+        raise ContractBroken(f"{ENV_TASK} is not a task's identity: {first_problem(error)}") from error
 
 
 def _read_json(path: Path, name: str) -> object:

@@ -16,7 +16,7 @@ resourceRules:
   expression: 'has(object.metadata.annotations) ? object.metadata.annotations : {}'
 - name: oldAnnotations
   expression: 'oldObject != null && has(oldObject.metadata.annotations) ? oldObject.metadata.annotations : {}'
-{{- range $name, $key := dict "author" "author" "createdBy" "created-by" "changedBy" "spec-changed-by" "breakGlass" "break-glass" }}
+{{- range $name, $key := dict "author" "author" "authors" "authors" "createdBy" "created-by" "changedBy" "spec-changed-by" "breakGlass" "break-glass" }}
 - name: {{ $name }}
   expression: "'ossa.dev/{{ $key }}' in variables.annotations ? variables.annotations['ossa.dev/{{ $key }}'] : ''"
 - name: {{ printf "old%s" (title $name) }}

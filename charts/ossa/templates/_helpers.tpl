@@ -178,13 +178,18 @@ the controller manager itself where it uses none. */}}
     resources: [{{ $kind }}]
     operations: [CREATE, UPDATE]
     scope: {{ eq $kind "agentpolicies" | ternary "Cluster" "Namespaced" }}
-  {{- with $root.Values.admission.excludedNamespaces }}
-  namespaceSelector:
-    matchExpressions:
-    - {key: kubernetes.io/metadata.name, operator: NotIn, values: {{ toJson . }}}
-  {{- end }}
+  {{- include "ossa.seenNamespaces" $root | nindent 2 }}
   matchPolicy: Equivalent
   timeoutSeconds: {{ $root.Values.admission.timeoutSeconds }}
+{{- end }}
+
+{{/* The namespaces that admission looks at, as a field of what selects them; nothing where it looks at all. */}}
+{{- define "ossa.seenNamespaces" -}}
+{{- with .Values.admission.excludedNamespaces -}}
+namespaceSelector:
+  matchExpressions:
+  - {key: kubernetes.io/metadata.name, operator: NotIn, values: {{ toJson . }}}
+{{- end -}}
 {{- end }}
 
 {{/* The API of the policy that records authors; empty where the webhook does it. Auto takes the stable API alone: an API

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -20,6 +20,7 @@ from ossa.monitor.trailstatus import AGAIN, INTERVAL, RETRY, TrailVerifier, mani
 from tests.unit.audit.running import KEYS, now, record_many, writing
 from tests.unit.audit.trails import NOW, chain_of, verdict_of
 from tests.unit.controllers.apiserver import ApiServer
+from tests.unit.waiting import until
 
 
 def told(records: Verdict, archive: Verdict | None = None) -> TrailStatus:
@@ -74,12 +75,6 @@ async def verifying(server: ApiServer, records_url: str) -> AsyncIterator[TrailV
 def said(server: ApiServer) -> TrailStatus | None:
     item = server.objects.get(PLACE)
     return None if item is None else TrailStatus.model_validate_json(item["data"][STATUS_KEY])
-
-
-async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not what():  # noqa: ASYNC110 - the server of the test tells nobody
-            await asyncio.sleep(0.02)
 
 
 async def test_a_trail_that_begins_after_the_monitor_is_told_soon(

@@ -22,8 +22,9 @@ from ossa.kube.config import KubeConfig
 from ossa.kube.pods import identity_of
 from ossa.store.client import ArtifactClient
 from tests.unit.controllers.apiserver import succeeded
-from tests.unit.controllers.lives import EXECUTIONS, PODS, Cluster, life, until
+from tests.unit.controllers.lives import EXECUTIONS, PODS, Cluster, life
 from tests.unit.store.running import Running, running
+from tests.unit.waiting import until
 
 COUNT, TEXT = 60, "x" * 1000
 TASKS = [

@@ -20,9 +20,10 @@ from ossa.engine.revision import AgentSnapshot, Revision
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig
 from tests.unit.controllers.apiserver import ApiServer, succeeded
-from tests.unit.controllers.lives import EXECUTIONS, PODS, WORKFLOWS, life, until
+from tests.unit.controllers.lives import EXECUTIONS, PODS, WORKFLOWS, life
 from tests.unit.controllers.test_lists import token_of, uploaded
 from tests.unit.store.running import Running, running
+from tests.unit.waiting import until
 
 INNER: dict[str, Any] = {
     "tasks": [{"name": "use", "agent": "worker", "input": {"rows": "${{ inputs.rows }}", "all": "${{ inputs.all }}"}}],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from tests.unit.controllers.apiserver import ApiServer
 from tests.unit.controllers.lives import EXECUTIONS, reconciler
 from tests.unit.records.objects import execution, uid
 from tests.unit.servers import Postgres
+from tests.unit.waiting import until
 
 UID = uid("Execution/e")
 REQUEST = str(uuid4())
@@ -51,13 +52,6 @@ async def asking(url: str) -> AsyncIterator[tuple[Closing, list[str]]]:
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def eventually(met: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
-
-
 async def test_without_records_nothing_waits() -> None:
     woken: list[str] = []
     closing = Closing(None, woken.append)
@@ -74,7 +68,7 @@ async def test_one_that_is_not_closed_stays_and_is_woken_when_it_is(records_url:
         assert not closing.may_go(UID, REQUEST)
         assert woken == []
         await record(records_url, "Completed", 2)
-        await eventually(lambda: woken == [UID])
+        await until(lambda: woken == [UID], 15)
         assert closing.may_go(UID, REQUEST)
         closing.forget(UID)
         assert not closing.may_go(UID, REQUEST)
@@ -99,7 +93,7 @@ async def test_with_postgresql_away_it_waits_and_no_turn_does(postgres: Postgres
         await asyncio.sleep(0.5)
         assert woken == []
         postgres.start()
-        await eventually(lambda: woken == [UID])
+        await until(lambda: woken == [UID], 15)
         assert closing.may_go(UID, None)
 
 
@@ -122,8 +116,8 @@ async def test_the_reconciler_deletes_only_what_is_closed(records_url: str) -> N
         async with Records(records_url, application="test") as records, records.connection() as connection:
             items = cluster.of(EXECUTIONS)
             await write(connection, [Write("executions", i["metadata"]["uid"], 9, None, i) for i in items])
-        await eventually(lambda: there() == {"e"})
+        await until(lambda: there() == {"e"}, 15)
         await asyncio.sleep(1.5 * AGAIN)  # it was asked for meanwhile
         assert there() == {"e"}
         await request_is(records_url, "done")
-        await eventually(lambda: there() == set())
+        await until(lambda: there() == set(), 15)

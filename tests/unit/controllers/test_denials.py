@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient
 from tests.unit.controllers.apiserver import ApiServer, failure
 from tests.unit.controllers.reviews import GOOD, body
+from tests.unit.waiting import until
 
 EVENTS = paths.core("events", "default")
 DENIAL = Judgement("p", "uid-p", 1, "Enforce", "high", (Violation("r", "fail", "it is bad"),), refuses=True)
@@ -65,12 +66,6 @@ def dropped(metrics: AdmissionMetrics) -> list[float | None]:
 
 def written(server: ApiServer) -> Counter[str]:
     return Counter(str(item["reason"]) for item in server.of(EVENTS))
-
-
-async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not what():  # noqa: ASYNC110 - the server of the test tells nobody
-            await asyncio.sleep(0.02)
 
 
 async def test_many_denials_are_few_events_and_break_glass_is_each_one() -> None:

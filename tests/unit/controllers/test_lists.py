@@ -23,8 +23,9 @@ from ossa.store.client import ArtifactClient
 from ossa.store.errors import Unavailable
 from ossa.store.signing import Signer
 from tests.unit.controllers.apiserver import succeeded
-from tests.unit.controllers.lives import EXECUTIONS, PODS, Cluster, life, until
+from tests.unit.controllers.lives import EXECUTIONS, PODS, Cluster, life
 from tests.unit.store.running import KEY, NAMESPACE, Running, running
+from tests.unit.waiting import until
 
 COUNT = 40
 TASKS: list[dict[str, Any]] = [

@@ -10,8 +10,7 @@ import pytest
 
 from ossa.engine.checks import workflow_problems
 from ossa.engine.decision import ChildChange
-from ossa.engine.snapshot import ChildView
-from tests.unit.engine.world import NOW, Run, compiled, spec
+from tests.unit.engine.world import NOW, Run, child_view, compiled, spec
 
 
 def started(*tasks: dict[str, Any], **fields: Any) -> Run:
@@ -155,21 +154,9 @@ CALL = {"name": "call", "agent": None, "workflow": "other", "input": {"n": 1}}
 
 def child(run: Run, **fields: Any) -> None:
     held = run.status.tasks["call"]
-    view = ChildView(
-        name=held.pod or "",
-        task="call",
-        index=0,
-        attempt=held.attempt,
-        lost=0,
-        finished=False,
-        succeeded=False,
-        deleting=False,
-        suspend=False,
-        cancel=False,
-        created_at=NOW,
-        outputs={},
-    )
-    run.change(children={view.name: replace(view, **fields)})
+    running: dict[str, Any] = {"attempt": held.attempt, "finished": False, "succeeded": False}
+    view = child_view(held.pod or "", "call", **(running | fields))
+    run.change(children={view.name: view})
     run.step()
 
 
@@ -239,20 +226,7 @@ def test_a_child_that_is_yet_to_be_taken_over_is_left_alone() -> None:
     (first, second) = before.last.children
     run = started({"name": "a"}, each)
     views = {
-        request.name: ChildView(
-            name=request.name,
-            task="call",
-            index=request.identity.index,
-            attempt=1,
-            lost=0,
-            finished=False,
-            succeeded=False,
-            deleting=False,
-            suspend=False,
-            cancel=False,
-            created_at=NOW,
-            outputs={},
-        )
+        request.name: child_view(request.name, "call", index=request.identity.index, finished=False, succeeded=False)
         for request in (first, second)
     }
     run.change(children=views)

@@ -12,7 +12,7 @@ from ossa.api.execution import Execution, TaskStatus
 from ossa.engine.authors import authors_of
 from ossa.engine.decision import ChildRequest
 from ossa.engine.snapshot import ApprovalView, ChildView, Source
-from tests.unit.engine.world import NOW, Run, compiled, execution, spec
+from tests.unit.engine.world import Run, child_view, compiled, execution, spec
 
 APPROVED = {"approvedBy": ["alice", "dora"], "reasons": {"alice": "mine", "dora": "fine"}}
 
@@ -214,21 +214,7 @@ NESTED: list[dict[str, Any]] = [
 
 def child(request: ChildRequest, *approved_by: str) -> ChildView:
     """A child that ended well, in which people approved."""
-    return ChildView(
-        name=request.name,
-        task="call",
-        index=0,
-        attempt=1,
-        lost=0,
-        finished=True,
-        succeeded=True,
-        deleting=False,
-        suspend=False,
-        cancel=False,
-        created_at=NOW,
-        outputs={},
-        approved_by=approved_by,
-    )
+    return child_view(request.name, "call", approved_by=approved_by)
 
 
 def test_who_approved_in_a_child_is_recorded_above() -> None:

@@ -14,7 +14,7 @@ from ossa.api.execution import Execution, ExecutionStatus
 from ossa.api.workflow import WorkflowSpec
 from ossa.engine.decide import Decision, PodRequest, decide
 from ossa.engine.revision import AgentSnapshot, CompiledRevision, Revision, compile_revision
-from ossa.engine.snapshot import PodView, Snapshot, WorkflowView
+from ossa.engine.snapshot import ChildView, PodView, Snapshot, WorkflowView
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -172,3 +172,20 @@ class Run:
     def phases(self) -> dict[str, str]:
         """The phase of each task."""
         return {name: task.phase for name, task in self.status.tasks.items()}
+
+
+def child_view(name: str, task: str, **more: Any) -> ChildView:
+    """A child that has ended well; `more` is what is otherwise with it."""
+    fields: dict[str, Any] = {
+        "index": 0,
+        "attempt": 1,
+        "lost": 0,
+        "finished": True,
+        "succeeded": True,
+        "deleting": False,
+        "suspend": False,
+        "cancel": False,
+        "created_at": NOW,
+        "outputs": {},
+    }
+    return ChildView(name=name, task=task, **{**fields, **more})

@@ -16,14 +16,13 @@ from ossa.api.contract import ANNOTATION_CREATED_BY, ANNOTATION_SPEC_CHANGED_BY
 from ossa.api.policyexception import AgentPolicyException
 from ossa.engine.clock import to_text
 from ossa.engine.revision import AgentSnapshot, CompiledRevision, Revision, compile_revision
-from ossa.engine.snapshot import ChildView
 from ossa.governance.assessment import Assessment
 from ossa.governance.defaults import with_defaults
 from ossa.governance.policies import CompiledPolicy
 from ossa.governance.policyset import PolicySet
 from ossa.governance.question import spec_hash
 from ossa.governance.ruling import LiveWorkflow, PolicyJudge
-from tests.unit.engine.world import NOW, Run, spec
+from tests.unit.engine.world import NOW, Run, child_view, spec
 from tests.unit.governance.conftest import Made
 
 TASK = {"kinds": ["Task"]}
@@ -358,21 +357,7 @@ def test_what_a_nested_workflow_gives_is_as_confidential_as_it_says(made: Made) 
     flow = spec({"name": "sub", "agent": None, "workflow": "other"}, {"name": "read", "input": _output_of("sub")})
     run = run_under(compiled(flow), made.policy(CLEARED, match=TASK))
     (child,) = run.step().children
-    view = ChildView(
-        name=child.name,
-        task="sub",
-        index=0,
-        attempt=1,
-        lost=0,
-        finished=True,
-        succeeded=True,
-        deleting=False,
-        suspend=False,
-        cancel=False,
-        created_at=run.now,
-        outputs={"n": 1},
-        classification="restricted",
-    )
+    view = child_view(child.name, "sub", created_at=run.now, outputs={"n": 1}, classification="restricted")
     run.change(children={child.name: view})
     assert run.step().create == ()
     assert (run.status.classification, run.phases()) == ("restricted", {"sub": "Completed", "read": "Failed"})

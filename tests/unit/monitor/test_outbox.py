@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,6 +15,7 @@ from ossa.monitor.outbox import Change, Outbox, SinkUnavailable
 from ossa.monitor.states import State, about
 from tests.unit.monitor import states
 from tests.unit.records.objects import execution, uid
+from tests.unit.waiting import until
 
 
 class Memory:
@@ -47,13 +47,6 @@ class Memory:
             raise SinkUnavailable("down")
         self.asked += 1
         return {"executions": dict(self.has)}
-
-
-async def until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not met():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 class World:
