@@ -32,6 +32,7 @@ from ossa.client.exchange import (
 )
 from ossa.client.following import EXECUTION_ALONE, Beat, Change, Following, has_ended, load_sockets, remaining
 from ossa.client.requests import EVERYTHING, Request, Which
+from ossa.httppool import LIMITS
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class AsyncGateway:
     ) -> None:
         self.url = url.rstrip("/")
         self._credentials, self._backoff = credentials, backoff or Backoff()
-        self._http, self._own = http or httpx.AsyncClient(timeout=TIMEOUT), http is None
+        self._http, self._own = http or httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS), http is None
         self._renewing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:

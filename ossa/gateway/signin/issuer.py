@@ -19,6 +19,7 @@ import jwt
 import orjson
 
 from ossa.gateway.problems import Problem
+from ossa.httppool import LIMITS
 
 # Signatures that an ID token may have, by type of key. Never what a token says of itself alone, never HMAC or none.
 ALGORITHMS: Mapping[str, tuple[str, ...]] = {
@@ -93,7 +94,7 @@ class Issuer:
         check_url(client.issuer, "the issuer")
         self.client = client
         trusted = ssl.create_default_context(cafile=str(client.ca_file) if client.ca_file else None)
-        self._http = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, verify=trusted)
+        self._http = httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS, follow_redirects=False, verify=trusted)
         self._discovered: tuple[float, Discovered] | None = None
         self._keys: dict[str, jwt.PyJWK] = {}
         self._keys_until = 0.0

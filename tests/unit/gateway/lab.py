@@ -21,6 +21,7 @@ from ossa.gateway.orchestrate.carrier import Carrier
 from ossa.gateway.registry import Registry
 from ossa.gateway.routers import rest
 from ossa.gateway.settings import Settings
+from ossa.httppool import LIMITS
 from ossa.kube.client import ApiClient
 from ossa.store.records.pool import Records
 from tests.unit.controllers.apiserver import ApiServer, failure
@@ -178,7 +179,7 @@ async def lab(
         routers = rest(made.collaborators, made.acceptor, registry)
         port = await stack.enter_async_context(served(routers, settings=made.settings, metrics=metrics))
         made.client = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20)
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, limits=LIMITS)
         )
         yield made
         await made.acceptor.drained()

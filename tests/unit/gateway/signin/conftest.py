@@ -15,6 +15,7 @@ from ossa.gateway.context import Collaborators
 from ossa.gateway.signin.assembly import security
 from ossa.gateway.signin.issuer import Client as IssuerClient
 from ossa.gateway.signin.settings import SignInSettings
+from ossa.httppool import LIMITS
 from ossa.store.records.pool import Records
 from tests.unit.gateway.kubernetes import kubernetes
 from tests.unit.gateway.serving import PATIENT, Book, served
@@ -68,7 +69,7 @@ async def site(settings: SignInSettings, records_url: str, redis_url: str) -> As
         )
         async with (
             served([made.router(collaborators)]) as port,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, limits=LIMITS) as client,
         ):
             site = Site(client, book, cluster, issuer, made, collaborators.metrics)
             await site.until(200)

@@ -36,6 +36,12 @@ class Site:
         labels = {"how": how, "outcome": outcome}
         return self.metrics.registry.get_sample_value("ossa_gateway_sign_ins_total", labels) or 0
 
+    @property
+    def dropped(self) -> dict[str, float]:
+        """Connections that the gateway closed by itself, by cause."""
+        (metric,) = self.metrics.dropped.collect()
+        return {sample.labels["cause"]: sample.value for sample in metric.samples if sample.name.endswith("_total")}
+
     async def login(self, name: str = "admin", password: str = FIRST) -> httpx.Response:
         return await self.client.post(f"{AUTH}/login", json={"name": name, "password": password})
 
@@ -65,3 +71,12 @@ class Site:
         """Who, what, about whom, how it ended."""
         ended = [entry for entry in self.book.entries if entry.outcome != "asked"]
         return [(entry.user, entry.verb, entry.name, entry.outcome, entry.status) for entry in ended]
+
+
+def causes(error: BaseException) -> list[str]:
+    """The error and what led to it, last first, also where a library has hidden it (`raise … from None`)."""
+    told = [repr(error)]
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+        told.append(repr(error))
+    return told
