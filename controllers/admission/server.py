@@ -74,6 +74,8 @@ class WebhookServer:
     async def serve(self, stopped: asyncio.Event) -> None:
         """Returns once `stopped` is set, and what came before is answered."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        # The API server resumes no session: tickets, a tenth of a handshake, would be made for nothing.
+        context.num_tickets = 0
         seen = self._load(context)
         server = self._server(context)
         listening = socket.create_server(("0.0.0.0", self._port), backlog=1024, reuse_port=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ossa.kube import paths
-from ossa.kube.client import NotFound
+from ossa.kube.client import ApiError, NotFound
 from tests.e2e.harness import Cluster, Namespace, execution, task, wait_for, webhooks, workflow
 from tests.e2e.harness.objects import JSONObject
 from tests.e2e.harness.people import OPERATOR, Person
@@ -38,9 +38,9 @@ def annotated(**annotations: str | None) -> JSONObject:
 
 
 async def names(namespace: Namespace, name: str = "flow", plural: str = "workflows") -> tuple[str | None, str | None]:
-    """Who created an object, and who changed its spec."""
+    """Who created an object, and who changed its spec; an empty name is nobody's."""
     held = (await namespace.get(plural, name))["metadata"].get("annotations") or {}
-    return held.get(CREATED), held.get(CHANGED)
+    return held.get(CREATED) or None, held.get(CHANGED) or None
 
 
 async def test_whoever_changes_the_spec_is_its_author(namespace: Namespace) -> None:
@@ -107,6 +107,20 @@ async def test_a_delegate_names_the_author_or_nobody(namespace: Namespace) -> No
     (await delegate.create(flow("restored", created_by="alice", spec_changed_by="alice"))).ok()
     assert await names(namespace, "restored") == (None, None)
     assert DELEGATES_ALONE in (await bob.patch("workflow", "flow", annotated(author=None))).refused()
+
+
+async def test_what_is_not_of_its_schema_is_refused_in_the_schemas_words(namespace: Namespace) -> None:
+    """Whatever records authors is asked before the schema, and may not hide what it says."""
+    mistyped, twice = flow(), flow()
+    mistyped["spec"]["tasks"] = "a"
+    twice["spec"]["tasks"] *= 2
+    for item, told in (
+        (mistyped, "spec.tasks in body must be of type array"),
+        (twice, "spec.tasks[1]: Duplicate value"),
+    ):
+        with pytest.raises(ApiError) as refused:
+            await namespace.cluster.api.post(paths.ossa("workflows", namespace.name), item)
+        assert told in str(refused.value)
 
 
 @pytest.fixture

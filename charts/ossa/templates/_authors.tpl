@@ -1,14 +1,14 @@
-{{/* Which requests are about somebody's authorship. */}}
+{{/* Which requests are about somebody's authorship, of these operations. */}}
 {{- define "ossa.authored" -}}
 resourceRules:
 - apiGroups: [ossa.dev]
   apiVersions: ["*"]
   resources: [agents, workflows, executions, agentpolicies, agentpolicyexceptions]
-  operations: [CREATE, UPDATE]
+  operations: {{ toJson . }}
   scope: "*"
 {{- end }}
 
-{{/* What both policies about authors speak of: that which writes their names and that which checks them. */}}
+{{/* What the policies about authors speak of: those which write their names and that which checks them. */}}
 {{- define "ossa.authorVariables" -}}
 - name: isCreate
   expression: request.operation == 'CREATE'
@@ -26,11 +26,44 @@ resourceRules:
   expression: 'request.userInfo.username in {{ include "ossa.delegates" . }}'
 # Who answers for this request; empty where a delegate names nobody.
 - name: person
-  expression: 'variables.isDelegate ? variables.author : request.userInfo.username'
+  expression: 'string(variables.isDelegate ? variables.author : request.userInfo.username)'
 - name: mayBreakGlass
   expression: >-
     variables.isCreate && request.resource.resource == 'executions' && has(request.userInfo.groups) &&
     request.userInfo.groups.exists(group, group in {{ toJson .Values.governance.breakGlassGroups }})
 - name: specChanged
   expression: variables.isCreate || object.spec != oldObject.spec
+{{- end }}
+
+{{/* A policy that records authors for one operation, with its binding, up to its variables; its mutations follow. */}}
+{{- define "ossa.recordsAuthors" -}}
+{{- $name := printf "ossa-authors-%s" (lower .operation) -}}
+{{- $labels := include "ossa.labels" (list .root "policies") -}}
+---
+apiVersion: {{ .api }}
+kind: MutatingAdmissionPolicyBinding
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- $labels | nindent 4 }}
+spec:
+  policyName: {{ $name }}
+  {{- with include "ossa.seenNamespaces" .root }}
+  matchResources:
+    {{- . | nindent 4 }}
+  {{- end }}
+---
+apiVersion: {{ .api }}
+kind: MutatingAdmissionPolicy
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- $labels | nindent 4 }}
+spec:
+  failurePolicy: {{ .failurePolicy }}
+  reinvocationPolicy: {{ .reinvocationPolicy }}
+  matchConstraints:
+    {{- include "ossa.authored" (list .operation) | nindent 4 }}
+  variables:
+  {{- include "ossa.authorVariables" .root | nindent 2 }}
 {{- end }}

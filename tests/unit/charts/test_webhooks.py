@@ -55,6 +55,7 @@ def test_authors_are_recorded_at_the_handlers_paths_and_hold_nobody_up() -> None
 
 
 RECORDS = "MutatingAdmissionPolicy"
+BY_OPERATION = {"CREATE": "ossa-authors-create", "UPDATE": "ossa-authors-update"}
 STABLE, BETA = (f"admissionregistration.k8s.io/{version}/{RECORDS}" for version in ("v1", "v1beta1"))
 BY_POLICY = 'admission.recordAuthors="Policy"'
 
@@ -73,10 +74,11 @@ BY_POLICY = 'admission.recordAuthors="Policy"'
 def test_authors_are_recorded_by_one(settings: tuple[str, ...], apis: tuple[str, ...], expected: str | None) -> None:
     found = render(*settings, apis=apis)
     assert (("MutatingWebhookConfiguration", "ossa-admission") in found) == (expected is None)
-    kinds = [kind for kind in (RECORDS, f"{RECORDS}Binding") if (kind, "ossa-authors") in found]
-    assert kinds == ([] if expected is None else [RECORDS, f"{RECORDS}Binding"])
-    for kind in kinds:
-        assert f"{found[kind, 'ossa-authors']['apiVersion']}/{RECORDS}" == expected
+    recording = {key: item for key, item in found.items() if key[0] in (RECORDS, f"{RECORDS}Binding")}
+    wanted = {(f"{RECORDS}{kind}", name) for kind in ("", "Binding") for name in BY_OPERATION.values()}
+    assert set(recording) == (set() if expected is None else wanted)
+    for item in recording.values():
+        assert f"{item['apiVersion']}/{RECORDS}" == expected
 
 
 def test_a_policy_that_the_api_server_does_not_know_is_not_installed() -> None:
@@ -85,13 +87,16 @@ def test_a_policy_that_the_api_server_does_not_know_is_not_installed() -> None:
     assert "admission.recordAuthors is Policy, and the API server has no MutatingAdmissionPolicies" in answer.stderr
 
 
-def test_the_policy_that_records_authors_looks_where_the_webhook_does() -> None:
+@pytest.mark.parametrize(("operation", "name"), BY_OPERATION.items())
+def test_the_policies_that_record_authors_look_where_the_webhook_does(operation: str, name: str) -> None:
     found = render(apis=(STABLE,))
-    spec, binding = found[RECORDS, "ossa-authors"]["spec"], found[f"{RECORDS}Binding", "ossa-authors"]["spec"]
-    assert (spec["failurePolicy"], spec["reinvocationPolicy"]) == ("Fail", "IfNeeded")
+    spec, binding = found[RECORDS, name]["spec"], found[f"{RECORDS}Binding", name]["spec"]
+    assert binding["policyName"] == name
+    held = spec["failurePolicy"], spec["reinvocationPolicy"]
+    assert held == {"CREATE": ("Ignore", "Never"), "UPDATE": ("Fail", "IfNeeded")}[operation]
     (rule,) = spec["matchConstraints"]["resourceRules"]
     assert set(rule["resources"]) == set(authors.KINDS)
-    assert rule["operations"] == ["CREATE", "UPDATE"]
+    assert rule["operations"] == [operation]
     webhooks = found["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"]
     assert {str(webhook["namespaceSelector"]) for webhook in webhooks} == {
         str(binding["matchResources"]["namespaceSelector"])
@@ -102,8 +107,8 @@ def test_groups_that_break_glass_are_the_same_for_the_webhook_and_the_policies()
     settings = ('governance.breakGlassGroups=["emergency"]',)
     assert set(names(environment("admission", *settings), "OSSA_BREAK_GLASS_GROUPS")) == {"emergency"}
     assert set(names(environment("admission"), "OSSA_BREAK_GLASS_GROUPS")) == frozenset()
-    for kind in ("ValidatingAdmissionPolicy", RECORDS):
-        policy = str(render(*settings, apis=(STABLE,))[kind, "ossa-authors"])
+    for key in (("ValidatingAdmissionPolicy", "ossa-authors"), (RECORDS, BY_OPERATION["CREATE"])):
+        policy = str(render(*settings, apis=(STABLE,))[key])
         assert 'group in ["emergency"]' in policy
         assert ANNOTATION_BREAK_GLASS in policy
 
@@ -116,7 +121,8 @@ def test_delegates_are_the_same_for_the_webhook_and_the_policies() -> None:
     assert set(names(found, "OSSA_DELEGATES")) == {OPERATOR, "me", argo}
     assert set(names(found, "OSSA_OPERATORS")) == {OPERATOR, "me"}
     policies = render(*settings, apis=(STABLE,))
-    assert told in str(policies[RECORDS, "ossa-authors"])
+    for name in BY_OPERATION.values():
+        assert told in str(policies[RECORDS, name])
     for name in ("ossa-authors", "ossa-approvals", "ossa-exceptions"):
         assert told in str(policies["ValidatingAdmissionPolicy", name])
 
