@@ -4,13 +4,14 @@ This module is the only caller of cel_expr_python. What it guards against, each 
 `eval` returns a value of type ERROR, whose text is truthy, where one expects an exception; `value()` holds nested
 Values; an integer of more than 64 bits anywhere in a binding fails every expression that has the binding; a
 binding is converted whole, however little of it is read; the order of a map's keys changes from one evaluation to
-the next; `map` and `filter` are quadratic and hold the interpreter.
+the next; `map` and `filter` are quadratic and hold the interpreter, and so does what goes over long texts.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -21,14 +22,10 @@ from ossa.api.artifact import is_reference
 from ossa.api.task import EXPRESSION_MAX_LENGTH
 from ossa.engine.cel_ast import read_tree
 from ossa.engine.growth import TooMuchWork, check_growth
+from ossa.engine.lengths import MAX_LIST, MAX_SPLIT, measure
 from ossa.engine.references import MAP_ROOTS, ROOTS, BadReference, Path, References, find_references
 from ossa.engine.values import NotJSONError, plain, shorten
-
-# An expression that loops (all, exists, map, filter) may be given lists of this length: 1,000 items through `map`
-# take 20 ms, 8,000 take a second, in which nothing else runs.
-MAX_LIST = 1000
-# Likewise for a text that an expression may split and loop over.
-MAX_SPLIT = 4096
+from ossa.engine.work import Work, work_of
 
 _COMPILE_ERROR = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
 _STATUS_CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
@@ -82,6 +79,7 @@ class Program:
     may_be_bool: bool
     _expression: cel.Expression = field(repr=False, compare=False)
     _paths: tuple[Path, ...] = field(repr=False, compare=False)
+    _work: Work | None = field(repr=False, compare=False)
 
     def evaluate(self, bindings: Mapping[str, object]) -> object:
         """The value, as JSON. Raises EvalError.
@@ -110,9 +108,19 @@ class Program:
         data: dict[str, object] = {}
         for path in self._paths:
             self._bind_path(bindings, path, data)
-        if self.references.loops:
-            _check_lengths(data, splits="split(" in self.text)
+        if self._work is not None:
+            self._check_work(self._work, data)
         return data
+
+    def _check_work(self, work: Work, data: dict[str, object]) -> None:
+        """Raises EvalError for what would keep the interpreter busy for longer than a turn may take."""
+        loops = self.references.loops
+        longest_list = MAX_LIST if loops else sys.maxsize
+        longest_text = MAX_SPLIT if loops and "split(" in self.text else sys.maxsize
+        try:
+            work.check(data, measure(data, longest_list, longest_text))
+        except TooMuchWork as error:
+            raise EvalError(str(error)) from error
 
     def _bind_path(self, bindings: Mapping[str, object], path: Path, data: dict[str, object]) -> None:
         source: object = bindings.get(str(path[0]), {})
@@ -154,7 +162,14 @@ def compile_program(text: str, language: Language = WORKFLOW) -> Program:
     except TooMuchWork as error:
         raise CompileError(str(error)) from error
     may_be_bool = expression.return_type() in (cel.Type.BOOL, cel.Type.DYN)
-    return Program(text, references, may_be_bool, expression, _shortest(references.paths))
+    return Program(
+        text,
+        references,
+        may_be_bool,
+        expression,
+        _shortest(references.paths),
+        work_of(tree.root, loops=references.loops),
+    )
 
 
 def _shortest(paths: frozenset[Path]) -> tuple[Path, ...]:
@@ -203,34 +218,6 @@ def _child(target: dict[str, object], key: str) -> dict[str, object]:
     if not isinstance(held, dict):
         raise TypeError(f"two paths disagree on {key}")
     return held
-
-
-def _check_lengths(value: object, *, splits: bool) -> None:
-    """Raises EvalError for what would keep the interpreter busy for longer than a turn may take."""
-    for held in _lists_and_texts(value):
-        if isinstance(held, list):
-            if len(held) > MAX_LIST:
-                raise EvalError(
-                    f"it loops and reads a list of {len(held)} items; at most {MAX_LIST} are taken: "
-                    "pass the list on whole and loop over it in a task"
-                )
-        elif splits and len(held) > MAX_SPLIT:
-            raise EvalError(
-                f"it loops, splits, and reads a text of {len(held)} characters; "
-                f"at most {MAX_SPLIT} are taken: split the text in a task"
-            )
-
-
-def _lists_and_texts(value: object) -> Iterator[list[object] | str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _lists_and_texts(item)
-    elif isinstance(value, list):
-        yield value
-        for item in value:
-            yield from _lists_and_texts(item)
 
 
 def _inside_reference(path: Path) -> str:

@@ -1,6 +1,7 @@
 """What the dearest policy that is taken costs the process: so many evaluations, each of so many turns of its loops.
 
-A bound by count, since a judgement holds up the event loop. What a single turn costs is up to what it looks at.
+A bound by count, since a judgement holds up the event loop. What an evaluation goes over is bounded beside
+(tests/unit/engine/test_work.py).
 """
 
 from __future__ import annotations
@@ -96,3 +97,13 @@ def test_a_policy_of_the_longest_expressions_is_too_large(made: Made) -> None:
     assert len(long) * (MAX_RULES + MAX_VARIABLES) > POLICY_LIMIT
     with pytest.raises(InvalidPolicyError, match="bytes of JSON, and at most"):
         made.policy(*([long] * MAX_RULES))
+
+
+def test_a_rule_that_would_go_over_too_much_has_no_value_and_the_others_are_judged(made: Made) -> None:
+    """However many are judged together."""
+    dear = made.policy("object.spec.l.all(a, object.spec.l.all(b, !object.spec.t.contains(a + b)))", name="dear")
+    cheap = made.policy("object.spec.l.all(a, a != 'z')", "object.spec.t != ''", name="cheap")
+    asked = made.question(bindings={"object": {"spec": {"l": ["a"] * 99, "t": "x" * 1_000_000}}, "oldObject": None})
+    said = {said.policy: said for said in PolicySet((dear, cheap)).judge(asked, made.now).judged}
+    assert {name: one.outcome for name, one in said.items()} == {"dear": "error", "cheap": "pass"}
+    assert "at most 100 million are taken" in said["dear"].violations[0].message
