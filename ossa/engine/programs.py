@@ -4,11 +4,13 @@ This module is the only caller of cel_expr_python. What it guards against, each 
 `eval` returns a value of type ERROR, whose text is truthy, where one expects an exception; `value()` holds nested
 Values; an integer of more than 64 bits anywhere in a binding fails every expression that has the binding; a
 binding is converted whole, however little of it is read; the order of a map's keys changes from one evaluation to
-the next; `map` and `filter` are quadratic and hold the interpreter, and so does what goes over long texts.
+the next; `map` and `filter` are quadratic and hold the interpreter, and so does what goes over long texts; each null
+of a value takes a reference of None away, and the process aborts once there are none.
 """
 
 from __future__ import annotations
 
+import ctypes
 import re
 import sys
 from collections.abc import Collection, Mapping
@@ -29,6 +31,9 @@ from ossa.engine.work import Work, work_of
 
 _COMPILE_ERROR = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
 _STATUS_CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
+_take_reference = ctypes.pythonapi.Py_IncRef
+_take_reference.argtypes = [ctypes.py_object]
+_take_reference.restype = None
 _HYPHENATED = re.compile(r"\.([A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)+)")
 
 
@@ -98,8 +103,10 @@ class Program:
             raise EvalError(_eval_message(str(error))) from error
         if value.type() == cel.Type.ERROR:
             raise EvalError(_eval_message(str(value.plain_value())))
+        held = value.plain_value()
+        _own_nulls(held)
         try:
-            return plain(value.plain_value(), sort_keys=True)
+            return plain(held, sort_keys=True)
         except NotJSONError as error:
             raise EvalError(f"its value cannot be kept: {error}") from error
 
@@ -179,6 +186,21 @@ def _shortest(paths: frozenset[Path]) -> tuple[Path, ...]:
         if not any(path[: len(other)] == other for other in kept):
             kept.append(path)
     return tuple(kept)
+
+
+def _own_nulls(value: object) -> None:
+    """Gives each null in a value of the runtime the reference that it was handed out without.
+
+    Where None is immortal (Python 3.12), or the runtime takes the reference itself, this does no harm.
+    """
+    if value is None:
+        _take_reference(None)
+    elif isinstance(value, list):
+        for item in value:
+            _own_nulls(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _own_nulls(item)
 
 
 def _look_up(bindings: Mapping[str, object], path: Path) -> object:

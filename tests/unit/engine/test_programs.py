@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 from typing import Any
 
@@ -88,6 +90,24 @@ def test_the_keys_of_a_map_come_in_no_order() -> None:
         value("inputs.o.map(k, k)", o=letters)
     assert value("inputs.o.all(k, k != '')", o=letters) is True
     assert list(value("{'b': 1, 'a': 2, 'd': 3, 'c': 4}")) == ["a", "b", "c", "d"]  # type: ignore[call-overload]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="None is immortal there")
+def test_nulls_take_no_references_of_none_away() -> None:
+    """Of a new process it has a few thousand; without any it aborts."""
+    nulls = "[" + ", ".join(["null"] * 90) + ", {'k': inputs.n}]"
+    before = sys.getrefcount(None)
+    for _ in range(10):
+        raw(nulls, n=None).plain_value()
+    lost = before - sys.getrefcount(None)
+    for _ in range(lost):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(None))
+    assert lost >= 900
+    before = sys.getrefcount(None)
+    for _ in range(10):
+        assert value(nulls, n=None) == [None] * 90 + [{"k": None}]
+    assert abs(before - sys.getrefcount(None)) < 300
+    assert value("inputs.a ? null : inputs.a", a=True) is None
 
 
 def test_only_the_names_of_roots_are_known_when_it_is_compiled() -> None:
