@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from http import HTTPStatus
 
 from ossa.bus.frames import Close, Start
@@ -36,25 +37,24 @@ class Checker:
 
     def __init__(self, hub: Hub, authenticator: Authenticator, authorizer: Authorizer) -> None:
         self._hub, self._authenticator, self._authorizer = hub, authenticator, authorizer
-        self._tick = 0
 
     async def run(self) -> None:
-        """Until cancelled."""
-        clock = asyncio.get_running_loop()
-        due = clock.time()
-        while True:
-            self._tick += 1
-            await self._turn()
-            # A turn that takes longer than a second makes the next ones later, not more.
-            due = max(due + 1.0, clock.time())
-            await asyncio.sleep(due - clock.time())
+        """Until cancelled. Heartbeats come in time, however long it takes to ask who may still follow what."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_each_second(self._beat))
+            tasks.create_task(_each_second(self._look))
 
-    async def _turn(self) -> None:
-        limits = self._hub.limits
-        everybody = list(self._hub.subscribers)
-        for subscriber in _share(everybody, self._tick, limits.heartbeat):
-            self._hub.ping(subscriber)
-        due = _share(everybody, self._tick, limits.recheck)
+    async def _beat(self, tick: int) -> None:
+        limits, now = self._hub.limits, asyncio.get_running_loop().time()
+        for subscriber in _share(self._hub.subscribers, tick, limits.heartbeat):
+            # Where many wait to be looked at, by an API server that hangs, the turn of one may come too late.
+            if now - subscriber.checked > limits.recheck + limits.unknown:
+                subscriber.close(Close.TRY_LATER, "it was not known for too long whether you may follow this")
+            else:
+                self._hub.ping(subscriber)
+
+    async def _look(self, tick: int) -> None:
+        due = _share(self._hub.subscribers, tick, self._hub.limits.recheck)
         for begin in range(0, len(due), _AT_ONCE):
             await asyncio.gather(*(self.check(subscriber) for subscriber in due[begin : begin + _AT_ONCE]))
 
@@ -75,19 +75,34 @@ class Checker:
 
     async def check(self, subscriber: Subscriber) -> None:
         """Close it where its token or permission no longer holds, or was not known for too long."""
-        now = asyncio.get_running_loop().time()
+        now, token = asyncio.get_running_loop().time(), subscriber.token
         try:
-            identity = await self.identify(subscriber.token)
+            identity = await self.identify(token)
             await self.require(identity, subscriber.start)
         except Problem as problem:
             code = close_code(problem)
-            if code is not Close.TRY_LATER or now - subscriber.checked > self._hub.limits.unknown:
+            renewed = code is Close.UNAUTHENTICATED and subscriber.token != token  # meanwhile, by one that holds
+            unknown = code is Close.TRY_LATER and now - subscriber.checked <= self._hub.limits.unknown
+            if not renewed and not unknown and subscriber in self._hub.subscribers:
                 subscriber.close(code, str(problem))
             return
-        subscriber.identity, subscriber.checked = identity, now
+        subscriber.checked = now
+        if subscriber.token == token:
+            subscriber.identity = identity
 
 
-def _share(subscribers: list[Subscriber], tick: int, interval: float) -> list[Subscriber]:
+def _share(subscribers: Collection[Subscriber], tick: int, interval: float) -> list[Subscriber]:
     """Those whose turn it is in this second, so that in `interval` seconds each has had one."""
     rounds = max(1, int(interval))
     return [s for s in subscribers if s.number % rounds == tick % rounds]
+
+
+async def _each_second(work: Callable[[int], Awaitable[None]]) -> None:
+    """Until cancelled; what takes longer than a second makes the next ones later, not more."""
+    clock, tick = asyncio.get_running_loop(), 0
+    due = clock.time()
+    while True:
+        tick += 1
+        await work(tick)
+        due = max(due + 1.0, clock.time())
+        await asyncio.sleep(due - clock.time())

@@ -59,18 +59,18 @@ class RestCommands:
         call.settle()
         return status, body
 
-    async def refused(self, identity: Identity | None, address: str, start: Start, problem: Problem) -> None:
-        """A socket that was refused, into the audit trail. Raises Problem."""
+    async def refused(self, identity: Identity | None, address: str, asked: Start | Command, problem: Problem) -> None:
+        """A socket or a command that was refused, into the audit trail. Raises Problem."""
         await self._c.trail.record(
             entry_of(
                 id=request_id(),
                 time=self._c.clock(),
                 user=identity.user if identity is not None else "",
                 address=address,
-                verb="watch",
-                resource="executions",
-                namespace=start.namespace,
-                name=start.execution,
+                verb=asked.action if isinstance(asked, Command) else "watch",
+                resource=_resource(asked),
+                namespace=asked.namespace,
+                name=asked.execution,
                 status=int(problem.status),
                 reason=problem.detail,
             )
@@ -104,7 +104,7 @@ class RestCommands:
                 user=call.identity.user,
                 address=call.address,
                 verb=command.action,
-                resource="approvals" if command.action == "approve" else "executions",
+                resource=_resource(command),
                 namespace=access.namespace if access is not None else command.namespace,
                 name=(access.name if access is not None else "") or command.execution,
                 status=status,
@@ -112,6 +112,10 @@ class RestCommands:
                 trace_id=call.trace_id,
             )
         )
+
+
+def _resource(asked: Start | Command) -> str:
+    return "approvals" if isinstance(asked, Command) and asked.action == "approve" else "executions"
 
 
 def _named(command: Command) -> tuple[str, str]:

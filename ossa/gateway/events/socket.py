@@ -35,8 +35,8 @@ class Commands(Protocol):
     async def __call__(self, identity: Identity, address: str, command: Command) -> tuple[int, Mapping[str, Any]]:
         """Status and body as the REST request would have. Raises Problem."""
 
-    async def refused(self, identity: Identity | None, address: str, start: Start, problem: Problem) -> None:
-        """A socket was refused, to somebody unknown where there is no identity. Raises Problem."""
+    async def refused(self, identity: Identity | None, address: str, asked: Start | Command, problem: Problem) -> None:
+        """A socket or a command was refused, to somebody unknown where there is no identity. Raises Problem."""
 
 
 class _Refused(Exception):
@@ -152,12 +152,16 @@ class Events:
             await self._limiter.take(identity, address)
             await self._checker.require(identity, start)
         except Problem as problem:
-            if problem.status is HTTPStatus.UNAUTHORIZED:
-                await self._limiter.take(None, address)
-            if problem.status in REFUSALS:
-                await self._commands.refused(identity, address, start, problem)
+            await self._refuse(identity, address, start, problem)
             raise
         return identity
+
+    async def _refuse(self, identity: Identity | None, address: str, asked: Start | Command, problem: Problem) -> None:
+        """What every refusal leads to. Raises Problem."""
+        if problem.status is HTTPStatus.UNAUTHORIZED:
+            await self._limiter.take(None, address)
+        if isinstance(asked, Command) or problem.status in REFUSALS:
+            await self._commands.refused(identity, address, asked, problem)
 
     async def _first_frame(self, receive: Receive) -> Start:
         try:
@@ -187,7 +191,7 @@ class Events:
             case Token():
                 await self._renew(subscriber, frame)
             case Command():
-                answer = await self._shielded(self._run(subscriber.identity, address, frame))
+                answer = await self._shielded(self._run(subscriber.token, address, frame))
                 subscriber.offer(answer.model_dump_json())
 
     async def _renew(self, subscriber: Subscriber, frame: Token) -> None:
@@ -198,13 +202,25 @@ class Events:
             if code is not Close.TRY_LATER:  # what cannot be known now leaves the old token, while that holds
                 raise _Refused(code, str(problem)) from problem
 
-    async def _run(self, identity: Identity, address: str, command: Command) -> Answer:
+    async def _run(self, token: str, address: str, command: Command) -> Answer:
+        """As a REST request with this token: its session may be over, though the socket was not looked at yet."""
         try:
-            await self._limiter.take(identity, address)
+            identity = await self._caller(token, address, command)
             status, body = await self._commands(identity, address, command)
         except Problem as problem:
             status, body = int(problem.status), problem.document()
         return Answer(id=command.id, status=status, body=dict(body))
+
+    async def _caller(self, token: str, address: str, command: Command) -> Identity:
+        """Whose command it is. Raises Problem."""
+        identity: Identity | None = None
+        try:
+            identity = await self._checker.identify(token)
+            await self._limiter.take(identity, address)
+        except Problem as problem:
+            await self._refuse(identity, address, command, problem)
+            raise
+        return identity
 
     async def _shielded(self, work: Awaitable[Answer]) -> Answer:
         """A socket that is closed meanwhile does not interrupt what its client asked for."""

@@ -116,9 +116,9 @@ class World:
         if len(asked) > 1:
             yield Snapshot(executions=asked[1:], last=True)
 
-    async def refused(self, identity: Identity | None, address: str, start: Start, problem: Problem) -> None:
+    async def refused(self, identity: Identity | None, address: str, asked: Start | Command, problem: Problem) -> None:
         assert address
-        self.refusals.append((identity.user if identity else "", start.namespace, int(problem.status)))
+        self.refusals.append((identity.user if identity else "", asked.namespace, int(problem.status)))
 
     async def __call__(self, identity: Identity, address: str, command: Command) -> tuple[int, Mapping[str, Any]]:
         assert address
@@ -185,10 +185,10 @@ class Socket:
         assert frame["type"] == kind, frame
         return frame
 
-    async def rest(self) -> list[Frame]:
+    async def rest(self, *, seconds: float = 10.0) -> list[Frame]:
         """All that comes until it is closed."""
         frames: list[Frame] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(seconds):
             with contextlib.suppress(ConnectionClosed):
                 while True:
                     frames.append(json.loads(await self.connection.recv()))
@@ -196,8 +196,7 @@ class Socket:
 
     async def closed(self, *, seconds: float = 10.0) -> tuple[int, str]:
         """Code and reason with which the gateway closes it; what comes before is skipped."""
-        async with asyncio.timeout(seconds):
-            await self.rest()
+        await self.rest(seconds=seconds)
         return self.connection.close_code or 0, self.connection.close_reason or ""
 
 
