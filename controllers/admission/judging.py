@@ -15,7 +15,7 @@ from controllers.policycache import PolicyCache
 from ossa.api.base import JSONObject
 from ossa.api.contract import ANNOTATION_BREAK_GLASS
 from ossa.api.validation import InvalidSpecError
-from ossa.engine.programs import CompileError
+from ossa.engine.cel.programs import CompileError
 from ossa.engine.values import shorten
 from ossa.governance.policies import CompiledPolicy, sees_metadata
 from ossa.governance.policyset import PolicySet

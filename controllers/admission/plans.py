@@ -13,7 +13,7 @@ from controllers.mirror import Mirror, full_name
 from ossa.api.agent import AgentSpec
 from ossa.api.base import JSONObject
 from ossa.api.workflow import InlineWorkflow, WorkflowSpec
-from ossa.engine.programs import CompileError
+from ossa.engine.cel.programs import CompileError
 from ossa.governance.plan import plan_of
 from ossa.governance.question import Subject, spec_hash
 from ossa.kube import paths

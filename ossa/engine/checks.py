@@ -11,10 +11,10 @@ from ossa.api.base import JSONObject
 from ossa.api.schema import schema_problems
 from ossa.api.task import MAX_ITEMS, ApprovalTask, Task
 from ossa.api.workflow import InlineWorkflow, WorkflowSpec
+from ossa.engine.cel.references import Path
 from ossa.engine.clock import parse_duration
 from ossa.engine.expressions import CompileError, Condition, Template, child_path, parse_template
 from ossa.engine.graph import TaskTemplates, cycle_text, parse_task, topological_order
-from ossa.engine.references import Path
 from ossa.engine.triggercheck import trigger_problems
 from ossa.engine.values import is_deep
 

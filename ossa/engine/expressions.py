@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ossa.api.artifact import is_reference
-from ossa.engine.programs import CompileError, EvalError, Program, compile_program
-from ossa.engine.references import ROOTS, Path
+from ossa.engine.cel.programs import CompileError, EvalError, Program, compile_program
+from ossa.engine.cel.references import ROOTS, Path
 from ossa.engine.scan import OPEN, Hole, UnclosedError, split
 from ossa.engine.values import MAX_DEPTH, NotJSONError, is_deep, plain, shorten
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from ossa.api.base import JSONObject
 from ossa.api.crds import KINDS, crd
-from ossa.engine.cel_ast import Build, Call, Comprehension, Const, Ident, Node, Select, read_tree
-from ossa.engine.programs import Program
+from ossa.engine.cel.ast import Build, Call, Comprehension, Const, Ident, Node, Select, read_tree
+from ossa.engine.cel.programs import Program
 from ossa.governance.language import POLICY
 
 ROOTS = frozenset({"object", "variables"})

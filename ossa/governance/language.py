@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ossa.api.policy import POLICY_EXPRESSION_MAX_LENGTH, JudgedKind
-from ossa.engine.programs import Language
+from ossa.engine.cel.programs import Language
 
 _ALWAYS = frozenset({"request", "namespaceObject", "params", "variables", "now"})
 _OBJECT = _ALWAYS | {"object", "oldObject"}

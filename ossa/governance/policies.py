@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ossa.api.base import Timestamp
 from ossa.api.policy import DEFAULT_OPERATIONS, POLICY_LIMIT, AgentPolicy, AgentPolicySpec, NamedExpression, Rule
-from ossa.engine.programs import CompileError, Program, compile_program
+from ossa.engine.cel.programs import CompileError, Program, compile_program
 from ossa.engine.values import shorten
 from ossa.governance.language import POLICY, SCOPES
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from ossa.api.policy import JudgedKind
 from ossa.api.policyexception import AgentPolicyException
-from ossa.engine.programs import EvalError, Program
+from ossa.engine.cel.programs import EvalError, Program
 from ossa.engine.values import NotJSONError, plain, shorten
 from ossa.governance.candidates import Candidates
 from ossa.governance.exceptions import excepts

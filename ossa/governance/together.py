@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from ossa.engine.programs import CompileError, EvalError, Language, Program, compile_program
+from ossa.engine.cel.programs import CompileError, EvalError, Language, Program, compile_program
 from ossa.governance.language import MAPS, ROOTS, TIMES
 from ossa.governance.policies import CompiledPolicy
 

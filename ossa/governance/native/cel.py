@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from ossa.engine.programs import Program
+from ossa.engine.cel.programs import Program
 from ossa.governance.common import is_bool, may_leave_out, tree_of
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ossa.api.policy import AgentPolicySpec, Exclude
-from ossa.engine.programs import Program
+from ossa.engine.cel.programs import Program
 from ossa.governance.common import ROOTS, Scope, differences, object_shape, tree_of, with_variables
 from ossa.governance.native.matching import operations
 from ossa.governance.native.names import NAME_PREFIX, native_name

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from ossa.api.policy import MAX_RULES, MAX_VARIABLES, POLICY_LIMIT
-from ossa.engine.programs import Program
+from ossa.engine.cel.programs import Program
 from ossa.governance.policies import CompiledPolicy, InvalidPolicyError
 from ossa.governance.policyset import PolicySet
 from ossa.governance.question import Question

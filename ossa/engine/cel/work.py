@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ossa.engine.bounds import Place, Sizes, Value, again, built, child_of, item_of, known, listed, sized
-from ossa.engine.calls import FREE, gone_over, made
-from ossa.engine.cel_ast import Build, Call, Comprehension, Const, Ident, Node, Select
-from ossa.engine.growth import TooMuchWork
-from ossa.engine.lengths import ITEM
-from ossa.engine.patterns import heaviest
+from ossa.engine.cel.ast import Build, Call, Comprehension, Const, Ident, Node, Select
+from ossa.engine.cel.bounds import Place, Sizes, Value, again, built, child_of, item_of, known, listed, sized
+from ossa.engine.cel.calls import FREE, gone_over, made
+from ossa.engine.cel.growth import TooMuchWork
+from ossa.engine.cel.lengths import ITEM
+from ossa.engine.cel.patterns import heaviest
 
 # Half a second.
 MAX_WORK = 100_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ossa.engine.cel_ast import Build, Call, Comprehension, Const, Ident, Node, Select, Tree
+from ossa.engine.cel.ast import Build, Call, Comprehension, Const, Ident, Node, Select, Tree
 
 ROOTS = ("inputs", "tasks", "execution", "workflow", "item", "index", "status", "error")
 # Those that are maps; the others are values of any type.

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ossa.engine.bounds import Sizes
-from ossa.engine.cel_ast import Node, read_tree
-from ossa.engine.lengths import ITEM, measure
-from ossa.engine.programs import WORKFLOW, EvalError, Program, compile_program
-from ossa.engine.work import MAX_WORK, Work, work_of
+from ossa.engine.cel.ast import Node, read_tree
+from ossa.engine.cel.bounds import Sizes
+from ossa.engine.cel.lengths import ITEM, measure
+from ossa.engine.cel.programs import WORKFLOW, EvalError, Program, compile_program
+from ossa.engine.cel.work import MAX_WORK, Work, work_of
 
 _MB = 10**6
 _TEN_THOUSAND = ["a"] * 100

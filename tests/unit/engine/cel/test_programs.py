@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from cel_expr_python import cel
 
-from ossa.engine.lengths import MAX_LIST, MAX_SPLIT
-from ossa.engine.programs import CompileError, EvalError, compile_program
+from ossa.engine.cel.lengths import MAX_LIST, MAX_SPLIT
+from ossa.engine.cel.programs import CompileError, EvalError, compile_program
 from tests.unit.engine.world import reference
 
 _RAW = cel.NewEnv(variables={"inputs": cel.Type.Map(cel.Type.STRING, cel.Type.DYN)})

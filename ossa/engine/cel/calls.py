@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import product
 from math import prod
 
-from ossa.engine.bounds import Place, Value, either, known, listed, sized
-from ossa.engine.lengths import ITEM
-from ossa.engine.patterns import LONG
+from ossa.engine.cel.bounds import Place, Value, either, known, listed, sized
+from ossa.engine.cel.lengths import ITEM
+from ossa.engine.cel.patterns import LONG
 
 _REPLACE = 10  # to replace every character
 _NEEDLE = 200  # characters of what is searched for that are compared in the time of one

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ossa.engine.cel_ast import Build, Call, Comprehension, Const, Ident, Node, Select
+from ossa.engine.cel.ast import Build, Call, Comprehension, Const, Ident, Node, Select
 
 # Nominal bytes: of what one reference reads, of one literal, and of the largest value that is let through.
 _BOUND_VALUE = 64 * 1024

@@ -22,12 +22,12 @@ from cel_expr_python.ext import ext_math, ext_strings
 
 from ossa.api.artifact import is_reference
 from ossa.api.task import EXPRESSION_MAX_LENGTH
-from ossa.engine.cel_ast import read_tree
-from ossa.engine.growth import TooMuchWork, check_growth
-from ossa.engine.lengths import MAX_LIST, MAX_SPLIT, measure
-from ossa.engine.references import MAP_ROOTS, ROOTS, BadReference, Path, References, find_references
+from ossa.engine.cel.ast import read_tree
+from ossa.engine.cel.growth import TooMuchWork, check_growth
+from ossa.engine.cel.lengths import MAX_LIST, MAX_SPLIT, measure
+from ossa.engine.cel.references import MAP_ROOTS, ROOTS, BadReference, Path, References, find_references
+from ossa.engine.cel.work import Work, work_of
 from ossa.engine.values import NotJSONError, plain, shorten
-from ossa.engine.work import Work, work_of
 
 _COMPILE_ERROR = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
 _STATUS_CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ossa.engine.growth import TooMuchWork
+from ossa.engine.cel.growth import TooMuchWork
 
 # An expression that loops (all, exists, map, filter) may be given lists of this length: 1,000 items through `map`
 # take 20 ms, 8,000 take a second, in which nothing else runs.

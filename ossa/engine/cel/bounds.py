@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from ossa.engine.lengths import ITEM, text_size
+from ossa.engine.cel.lengths import ITEM, text_size
 
 # Values that are looked at one by one in all, 30 ms; after that the largest stands for all of them.
 _LOOKS = 100_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ossa.engine.patterns import LONG, MOST_WEIGHT, heaviest, weight
+from ossa.engine.cel.patterns import LONG, MOST_WEIGHT, heaviest, weight
 
 
 @pytest.mark.parametrize(
