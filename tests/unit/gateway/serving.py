@@ -98,7 +98,7 @@ class Book:
 
 @asynccontextmanager
 async def served(
-    routers: Iterable[APIRouter], *, settings: Settings = SETTINGS, metrics: Metrics | None = None
+    routers: Iterable[APIRouter], *, settings: Settings = PATIENT, metrics: Metrics | None = None
 ) -> AsyncIterator[int]:
     """The port of a gateway with these routers."""
     metrics, health = metrics or Metrics(), Health()

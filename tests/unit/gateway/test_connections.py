@@ -56,7 +56,7 @@ def dropped(metrics: Metrics, cause: str) -> float:
 async def test_headers_must_come_in_time() -> None:
     """On a fresh connection, and on one that was answered before, whatever drips in."""
     metrics = Metrics()
-    async with served([router()], metrics=metrics) as port:
+    async with served([router()], settings=SETTINGS, metrics=metrics) as port:
         async with raw(port) as silent:
             assert await silent.closed()
         async with raw(port) as slow:
@@ -82,7 +82,7 @@ async def test_headers_must_come_in_time() -> None:
 
 
 async def test_a_body_must_come_in_time() -> None:
-    async with served([router()]) as port:
+    async with served([router()], settings=SETTINGS) as port:
         for length in ("Content-Length: 100", "Transfer-Encoding: chunked"):
             async with raw(port) as slow:
                 await slow.send(post(length))
@@ -94,7 +94,7 @@ async def test_a_body_must_come_in_time() -> None:
 
 async def test_headers_have_a_size() -> None:
     metrics = Metrics()
-    async with served([router()], metrics=metrics) as port, raw(port) as large:
+    async with served([router()], settings=SETTINGS, metrics=metrics) as port, raw(port) as large:
         await large.send(b"GET / HTTP/1.1\r\nX: ")
         with contextlib.suppress(ConnectionError):
             for _ in range(100):
@@ -109,7 +109,7 @@ async def test_headers_have_a_size() -> None:
 async def test_a_body_of_100_megabytes(chunked: bool) -> None:
     """It is refused before it is read, or where it does not say its length once too much is there."""
     metrics = Metrics()
-    async with served([router()], metrics=metrics) as port, raw(port) as client:
+    async with served([router()], settings=SETTINGS, metrics=metrics) as port, raw(port) as client:
         if chunked:
             await client.send(post("Transfer-Encoding: chunked"))
             piece = b"10000\r\n" + b"x" * 65536 + b"\r\n"
@@ -143,7 +143,7 @@ async def test_what_is_refused_may_not_go_on_for_ever() -> None:
 
 async def test_an_answer_must_be_read() -> None:
     metrics = Metrics()
-    async with served([router()], metrics=metrics) as port, raw(port) as client:
+    async with served([router()], settings=SETTINGS, metrics=metrics) as port, raw(port) as client:
         await client.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
         for _ in range(100):
             await asyncio.sleep(0.05)
@@ -163,7 +163,7 @@ async def test_an_answer_must_be_read() -> None:
 )
 async def test_what_is_no_http(request_: bytes) -> None:
     """Among them what two parsers could read in two ways."""
-    async with served([router()]) as port, raw(port) as client:
+    async with served([router()], settings=SETTINGS) as port, raw(port) as client:
         await client.send(request_)
         status, headers, _ = await client.answer()
         assert (status, headers["content-type"]) == (400, "application/problem+json")
@@ -171,7 +171,7 @@ async def test_what_is_no_http(request_: bytes) -> None:
 
 
 async def test_a_defect_tells_nothing_but_its_request(caplog: pytest.LogCaptureFixture) -> None:
-    async with served([router()]) as port, raw(port) as client:
+    async with served([router()], settings=SETTINGS) as port, raw(port) as client:
         await client.send(b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n")
         status, headers, body = await client.answer()
         problem = json.loads(body)

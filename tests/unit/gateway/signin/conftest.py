@@ -68,7 +68,7 @@ async def site(settings: SignInSettings, records_url: str, redis_url: str) -> As
             trail=book,
         )
         async with (
-            served([made.router(collaborators)]) as port,
+            served([made.router(collaborators)], metrics=collaborators.metrics) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, limits=LIMITS) as client,
         ):
             site = Site(client, book, cluster, issuer, made, collaborators.metrics)

@@ -250,9 +250,7 @@ class TestLimited:
     async def test_a_flood_is_held_up(self, site: Site) -> None:
         logins = (site.login(f"user{number}", "wrong") for number in range(60))
         # All end here, so that none ends in another test.
-        answers = await asyncio.gather(
-            *logins, return_exceptions=True
-        )  # all end here, so that none ends in another test
+        answers = await asyncio.gather(*logins, return_exceptions=True)
         assert not [causes(error) for error in answers if isinstance(error, BaseException)], site.dropped
         statuses = [answer.status_code for answer in answers if isinstance(answer, httpx.Response)]
         assert 15 <= statuses.count(401) <= 21
