@@ -15,6 +15,8 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     ConnectionError,  # noqa: A004 - redis-py's own, no OSError
+    InvalidResponse,
+    MasterDownError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -29,8 +31,12 @@ SCHEMES: Final = ("redis", "rediss", "unix")
 CONNECT_SECONDS, ANSWER_SECONDS, BLOCK_SECONDS = 2.0, 5.0, 2.0
 PAUSE_FIRST, PAUSE_MOST = 0.05, 5.0
 CONNECTIONS = 64
-# What passes by itself: no connection, a server that loads its data, has no room, or is being taken over by another.
-_AWAY = (ConnectionError, TimeoutError, ReadOnlyError, OutOfMemoryError, TryAgainError, OSError)
+# What passes by itself: no connection, a server that loads its data, has no room, or is being taken over by another; or
+# somebody else at its address, as where a pod has just got that of one that was killed.
+_AWAY = (
+    *(ConnectionError, TimeoutError, OSError, InvalidResponse),
+    *(ReadOnlyError, MasterDownError, OutOfMemoryError, TryAgainError),
+)
 # What does not, until somebody changes the URL or the rights; tried again all the same, for a Secret may be renewed.
 _REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ossa.bus.connection import BadBusURL, BusUnavailable, Pauses, connect, reaching
@@ -35,6 +37,24 @@ async def test_a_wrong_password_says_where_to_look(redis: Redis) -> None:
             await client.get("key")
         assert "wrong" not in str(found.value).replace("WRONGPASS", "")
     finally:
+        await client.aclose()
+
+
+async def test_somebody_else_at_its_address_is_a_server_that_is_away() -> None:
+    """As where a pod has just got the address of the one that was killed."""
+
+    async def web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(web, "127.0.0.1", 0)
+    client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", name="test")
+    async with server:
+        for _ in range(3):
+            with pytest.raises(BusUnavailable, match="asked for a key"), reaching("asked for a key"):
+                await client.get("key")
         await client.aclose()
 
 
