@@ -21,7 +21,6 @@ from ossa.bus.connection import connect as connect_bus
 from ossa.bus.messages import EVENTS as STREAM
 from ossa.bus.publisher import Posting, Publisher
 from ossa.bus.reader import Reader
-from ossa.gateway.context import Collaborators
 from ossa.gateway.events.checking import Checker
 from ossa.gateway.events.commands import RestCommands
 from ossa.gateway.events.hub import Hub
@@ -39,10 +38,10 @@ from ossa.kube.config import KubeConfig
 from ossa.store.records.pool import Records
 from tests.unit.gateway.events.serving import Socket, event, until
 from tests.unit.gateway.installed import Permissive
-from tests.unit.gateway.serving import PATIENT, Book, served
-from tests.unit.gateway.signin.replicas import NO_LIMITS
+from tests.unit.gateway.serving import Book, served
+from tests.unit.gateway.signin.site import FIRST, THEIRS, collaborating, settings_in
 
-ADMIN, FIRST, THEIRS = "admin", "the first password", "a password of theirs"
+ADMIN = "admin"
 # Each socket's turn comes each second.
 OFTEN = Limits(recheck=1.0, heartbeat=1.0, drain=0.1, close=1.0)
 Right = tuple[str, str, str, str]  # user, verb, resource, namespace
@@ -119,15 +118,7 @@ async def guarded(
     folder: Path, *, records_url: str, redis_url: str, limits: Limits = OFTEN, **more: Any
 ) -> AsyncIterator[Guarded]:
     """more: of the settings of sign-in."""
-    (folder / "key").write_bytes(b"k" * 44)
-    (folder / "password").write_text(FIRST)
-    settings = SignInSettings(
-        public_url="http://127.0.0.1",
-        key_file=folder / "key",
-        first_password_file=folder / "password",
-        login_limits=NO_LIMITS,
-        **more,
-    )
+    settings = settings_in(folder, **more)
     cluster = Cluster()
     async with AsyncExitStack() as stack:
         config = await stack.enter_async_context(cluster.served())
@@ -164,15 +155,7 @@ async def _replica(
         security(settings, records=records, redis=quick, api=api) as safe,
         asyncio.TaskGroup() as tasks,
     ):
-        c = Collaborators(
-            settings=PATIENT,
-            authenticator=safe.authenticator,
-            authorizer=safe.authorizer,
-            limiter=safe.limiter,
-            api=api,
-            records=records,
-            trail=book,
-        )
+        c = collaborating(safe, api=api, records=records, book=book)
         hub = Hub(
             reader=Reader(redis, STREAM),
             snapshots=Standings(api),

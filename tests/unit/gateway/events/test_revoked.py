@@ -20,10 +20,11 @@ from ossa.bus.frames import Close
 from ossa.gateway.authorization import ALLOWED_TTL
 from ossa.gateway.signin import agents
 from ossa.gateway.signin.sessions import LIVE_TTL, LOCAL_TTL
-from tests.unit.gateway.events.guarded import OFTEN, THEIRS, Guarded, guarded
+from tests.unit.gateway.events.guarded import OFTEN, Guarded, guarded
 from tests.unit.gateway.lab import EXECUTIONS
 from tests.unit.gateway.outages import SEEN_AGENT
 from tests.unit.gateway.rest.resources import execution
+from tests.unit.gateway.signin.site import THEIRS
 from tests.unit.servers import Redis
 
 AUTH = "/api/v1/auth"

@@ -11,17 +11,16 @@ import httpx
 import pytest
 from redis.asyncio import Redis as Client
 
-from ossa.gateway.context import Collaborators
 from ossa.gateway.signin.assembly import security
 from ossa.gateway.signin.issuer import Client as IssuerClient
 from ossa.gateway.signin.settings import SignInSettings
 from ossa.httppool import LIMITS
 from ossa.store.records.pool import Records
 from tests.unit.gateway.kubernetes import kubernetes
-from tests.unit.gateway.serving import PATIENT, Book, served
+from tests.unit.gateway.serving import Book, served
 from tests.unit.gateway.signin.issuing import CLIENT_ID, CLIENT_SECRET, issuing
-from tests.unit.gateway.signin.replicas import NO_LIMITS, Replicas
-from tests.unit.gateway.signin.site import FIRST, MANAGES, Site
+from tests.unit.gateway.signin.replicas import Replicas
+from tests.unit.gateway.signin.site import MANAGES, Site, collaborating, settings_in
 
 
 @pytest.fixture
@@ -33,14 +32,7 @@ async def replicas(records_url: str, redis_url: str) -> AsyncIterator[Replicas]:
 
 @pytest.fixture
 async def settings(tmp_path: Path) -> SignInSettings:
-    (tmp_path / "key").write_bytes(b"k" * 44)
-    (tmp_path / "password").write_text(FIRST)
-    return SignInSettings(
-        public_url="http://127.0.0.1",
-        key_file=tmp_path / "key",
-        first_password_file=tmp_path / "password",
-        login_limits=NO_LIMITS,
-    )
+    return settings_in(tmp_path)
 
 
 @pytest.fixture
@@ -58,15 +50,7 @@ async def site(settings: SignInSettings, records_url: str, redis_url: str) -> As
         ) as made,
     ):
         cluster.allowed = set(MANAGES)
-        collaborators = Collaborators(
-            settings=PATIENT,
-            authenticator=made.authenticator,
-            authorizer=made.authorizer,
-            limiter=made.limiter,
-            api=api,
-            records=records,
-            trail=book,
-        )
+        collaborators = collaborating(made, api=api, records=records, book=book)
         async with (
             served([made.router(collaborators)], metrics=collaborators.metrics) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, limits=LIMITS) as client,

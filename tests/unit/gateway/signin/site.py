@@ -4,20 +4,52 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from ossa.gateway.context import Collaborators
 from ossa.gateway.metrics import Metrics
 from ossa.gateway.signin.assembly import Security
+from ossa.gateway.signin.settings import SignInSettings
+from ossa.kube.client import ApiClient
+from ossa.store.records.pool import Records
 from tests.unit.gateway.kubernetes import Kubernetes
-from tests.unit.gateway.serving import Book
+from tests.unit.gateway.serving import PATIENT, Book
 from tests.unit.gateway.signin.issuing import Issuing
+from tests.unit.gateway.signin.replicas import NO_LIMITS
 
 AUTH = "/api/v1/auth"
 FIRST, THEIRS = "the first password", "a password of theirs"
 MANAGES = {("ossa:admins", verb, "users", "") for verb in ("get", "list", "create", "update", "delete")}
 AGENT = "system:serviceaccount:lab:worker"
+
+
+def settings_in(folder: Path, **more: Any) -> SignInSettings:
+    """Without limits; its files are in the folder."""
+    (folder / "key").write_bytes(b"k" * 44)
+    (folder / "password").write_text(FIRST)
+    return SignInSettings(
+        public_url="http://127.0.0.1",
+        key_file=folder / "key",
+        first_password_file=folder / "password",
+        login_limits=NO_LIMITS,
+        **more,
+    )
+
+
+def collaborating(security: Security, *, api: ApiClient, records: Records, book: Book) -> Collaborators:
+    """Whoever calls is found out by these parts."""
+    return Collaborators(
+        settings=PATIENT,
+        authenticator=security.authenticator,
+        authorizer=security.authorizer,
+        limiter=security.limiter,
+        api=api,
+        records=records,
+        trail=book,
+    )
 
 
 @dataclass
