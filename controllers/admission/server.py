@@ -98,9 +98,7 @@ class WebhookServer:
                 answer = await self._answering(review, scope["path"].removeprefix("/"))
             except _Refused as refused:
                 await self._send(send, refused.status, str(refused).encode())
-            except (
-                Exception
-            ):  # whatever it is: the log has it whole, and the API server is told that there is no verdict
+            except Exception:  # whatever it is: the log has it, and the API server is told that there is no verdict
                 logger.exception("a review was not answered", extra={"path": scope["path"]})
                 await self._send(send, HTTPStatus.INTERNAL_SERVER_ERROR, NO_VERDICT)
             else:
