@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from . import paths, tools
+from . import garbage, paths, tools
 from .steps import Failure, Job
 
 SOURCES = paths.REPO / "hack" / "devcluster"
@@ -44,12 +44,6 @@ def home(go: Path | None) -> Path:
     return paths.CACHE / "devcluster" / paths.digest(sources, version, _LDFLAGS, *_FLAGS, str(_ENVIRONMENT))
 
 
-def _memory() -> dict[str, str]:
-    """Lets the compilers use a part of the memory before they collect garbage, which takes a fifth of their time."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"GOGC": "off", "GOMEMLIMIT": str(max(1 << 30, total // 6))}
-
-
 def build_pause(job: Job) -> None:
     """The pause program alone, first: it is tiny, and containerd can work as soon as it is there."""
     go = tools.go(job)
@@ -76,7 +70,7 @@ def _build(job: Job, go: Path, package: str, name: str, ldflags: str) -> None:
     job.run(
         [go, "build", *_FLAGS, "-ldflags", ldflags, "-o", temporary, package],
         cwd=SOURCES,
-        env={**_ENVIRONMENT, **_memory()},
+        env={**_ENVIRONMENT, **garbage.compilers()},
         sentence=f"{name} could not be compiled",
     )
     temporary.rename(target)

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import machine, paths
@@ -28,9 +28,10 @@ class Daemon:
     name: str
     command: tuple[str, ...]
     configs: tuple[Path, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        return paths.digest([c for c in self.configs if c.is_file()], *self.command)
+        return paths.digest([c for c in self.configs if c.is_file()], *self.command, str(self.environment))
 
 
 def _started(pid: int) -> str:
@@ -123,7 +124,7 @@ def _launch(daemon: Daemon, log: Path, *, env: dict[str, str] | None = None, fin
             stderr=output,
             start_new_session=True,
             cwd="/",
-            env=env or {**os.environ, machine.MARK: str(paths.DEV)},
+            env=env or {**os.environ, **daemon.environment, machine.MARK: str(paths.DEV)},
         )
     record = {"pid": str(child.pid), "started": _started(child.pid), "fingerprint": fingerprint or daemon.fingerprint()}
     paths.write(PIDS / f"{daemon.name}.json", json.dumps(record))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
-from . import config, flags, leftovers, machine, paths
+from . import config, flags, garbage, leftovers, machine, paths
 from .certs import API_PORT, NODE_IP
 from .daemons import API, PIDS, Daemon, ensure, http_ok, require_ports, running
 from .steps import Failure, Job, say
@@ -80,10 +81,12 @@ def start_control_plane(job: Job, binary: Path) -> None:
             "--listen-peer-url",
             "http://127.0.0.1:12380",
         ),
+        environment=garbage.servers(),
     )
     _start_etcd(job, etcd)
     require_ports("kube-apiserver", API_PORT)
-    ensure(job, _program(binary, "kube-apiserver", flags.apiserver()), lambda: http_ok(f"{API}/readyz"))
+    apiserver = replace(_program(binary, "kube-apiserver", flags.apiserver()), environment=garbage.servers())
+    ensure(job, apiserver, lambda: http_ok(f"{API}/readyz"))
     ensure(
         job,
         _program(binary, "kube-controller-manager", flags.controller_manager()),
