@@ -34,7 +34,7 @@ class Metrics:
         self.in_flight = Gauge("ossa_gateway_requests_in_flight", "Requests being answered.", registry=self.registry)
         self.limited = Counter(
             "ossa_gateway_limited_requests",
-            "Requests refused because a rate limit was used up.",
+            "Requests, sockets and their commands refused because a rate limit was used up.",
             registry=self.registry,
         )
         self.dropped = Counter(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable
 
 
-async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
-    """Looks again and again until it is true. Raises TimeoutError."""
+async def until(true: Callable[[], object | Awaitable[object]], seconds: float = 30.0) -> None:
+    """Looks again and again until it, or what it promises, is true. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110 - the other side is a server or a thread of its own
+        while True:
+            found = true()
+            if await found if inspect.isawaitable(found) else found:
+                return
             await asyncio.sleep(0.01)

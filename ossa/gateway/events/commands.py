@@ -60,7 +60,9 @@ class RestCommands:
         return status, body
 
     async def refused(self, identity: Identity | None, address: str, asked: Start | Command, problem: Problem) -> None:
-        """A socket or a command that was refused, into the audit trail. Raises Problem."""
+        """A socket or a command that was refused: counted, and into the audit trail. Raises Problem."""
+        if problem.status is HTTPStatus.TOO_MANY_REQUESTS:
+            self._c.metrics.limited.inc()
         await self._c.trail.record(
             entry_of(
                 id=request_id(),

@@ -34,8 +34,8 @@ from ossa.monitor.states import State
 from ossa.store.records.migrate import migrate
 from ossa.store.records.pool import Records
 from ossa.store.records.streams import write_events, write_metrics
-from tests.unit.bus.busy import until
 from tests.unit.servers import Postgres, Redis
+from tests.unit.waiting import until
 
 TOTAL = 100_000
 BATCH = 500

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -81,13 +81,3 @@ async def running(consumer: Consumer[Any]) -> AsyncIterator[None]:
     finally:
         consumer.stop()
         await asyncio.wait_for(task, WAIT_SECONDS)
-
-
-async def until(true: Callable[[], bool | Awaitable[bool]], seconds: float = WAIT_SECONDS) -> None:
-    """Looks again and again until it is true. Raises TimeoutError."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found = true()
-            if found if isinstance(found, bool) else await found:
-                return
-            await asyncio.sleep(0.02)

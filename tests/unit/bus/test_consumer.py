@@ -18,8 +18,9 @@ from ossa.bus.group import Group, parked_count, standings
 from ossa.bus.messages import BEGINNING, Metric, Parked, parked_stream
 from ossa.bus.publisher import FIELD, Publisher
 from ossa.bus.reader import Reader
-from tests.unit.bus.busy import GROUP, STREAM, TRACE, Counted, client_of, metric, postings, running, until
+from tests.unit.bus.busy import GROUP, STREAM, TRACE, Counted, client_of, metric, postings, running
 from tests.unit.servers import Redis
+from tests.unit.waiting import until
 
 # Other consumers' entries are not waited for; one that dies is dead at once.
 QUICK = Pace(batch=50, idle=0.3, look=0.05)

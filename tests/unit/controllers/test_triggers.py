@@ -1,142 +1,26 @@
-"""Triggers against an API server: what is made, and a reconciler that dies before or after any of its writes."""
+"""Triggers against an API server: what is made."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import pytest
-
-from controllers.cache import Key, ObjectCache
-from controllers.collector import RevisionCollector
-from controllers.resync import Followed, learn
-from controllers.revisions import Revisions
-from controllers.triggers import LOOK_AGAIN, Triggers, build_execution, run_of
-from controllers.workflows import WorkflowController
+from controllers.triggers import LOOK_AGAIN, build_execution, run_of
 from ossa.api.contract import API_VERSION
-from ossa.api.workflow import WorkflowStatus
 from ossa.engine.clock import to_text
 from ossa.engine.triggers import NewRun
 from ossa.kube import paths
-from ossa.kube.client import ApiClient, ApiError, Refused
-from ossa.kube.config import KubeConfig
-from tests.unit.controllers.apiserver import ApiServer
-from tests.unit.controllers.lives import SETTINGS, Died, MortalClient
-
-AGENTS, WORKFLOWS = paths.ossa("agents", "lab"), paths.ossa("workflows", "lab")
-EXECUTIONS = paths.ossa("executions", "lab")
-KEY = Key("lab", "flow")
-BEGIN = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
-
-
-def name_at(moment: datetime) -> str:
-    return f"flow.tick-{int(moment.timestamp()) // 60}"
-
-
-class Cluster(ApiServer):
-    """With a clock, and a memory of every Execution that was ever made."""
-
-    def __init__(self, **trigger: Any) -> None:
-        super().__init__()
-        self.now = BEGIN
-        self.made: Counter[str] = Counter()
-        self.created = self._count
-        spec = {"capabilities": [{"name": "do"}], "runtime": {"handler": "do:run"}}
-        status = {"observedGeneration": 1, "ready": "True"}
-        kind = {"apiVersion": API_VERSION, "metadata": {"namespace": "lab", "name": "worker"}}
-        self.create(AGENTS, {**kind, "kind": "Agent", "spec": spec, "status": status})
-        tick = {"name": "tick", "cron": "* * * * *", **trigger}
-        spec = {"tasks": [{"name": "a", "agent": "worker"}], "triggers": [tick]}
-        meta = {"namespace": "lab", "name": "flow", "annotations": {"ossa.dev/spec-changed-by": "ada"}}
-        self.create(WORKFLOWS, {"apiVersion": API_VERSION, "kind": "Workflow", "metadata": meta, "spec": spec})
-
-    def _count(self, collection: str, item: dict[str, Any]) -> None:
-        if collection == EXECUTIONS:
-            self.made[item["metadata"]["name"]] += 1
-
-    def end(self, *names: str) -> None:
-        """Executions end well; all where none is named."""
-        for item in self.of(EXECUTIONS):
-            if not names or item["metadata"]["name"] in names:
-                done = {"phase": "Completed", "conditions": [{"type": "Finished", "status": "True"}]}
-                self.put(EXECUTIONS, {**item, "status": done})
-
-    def there(self) -> set[str]:
-        return {item["metadata"]["name"] for item in self.of(EXECUTIONS)}
-
-    def tick(self) -> dict[str, Any]:
-        """What the status says of the trigger."""
-        status = WorkflowStatus.model_validate(self.objects[f"{WORKFLOWS}/flow"]["status"])
-        return (status.triggers or {})["tick"].to_json()
-
-    def edit(self, **fields: Any) -> None:
-        """Changes the trigger."""
-        item = self.objects[f"{WORKFLOWS}/flow"]
-        (tick,) = item["spec"]["triggers"]
-        self.put(WORKFLOWS, {**item, "spec": {**item["spec"], "triggers": [{**tick, **fields}]}})
-
-
-def into(cache: ObjectCache) -> Callable[[str | None, dict[str, Any]], None]:
-    """For a kind that nobody reconciles here."""
-
-    def seen(kind: str | None, item: dict[str, Any]) -> None:
-        cache.take(kind, item)
-
-    return seen
-
-
-class Reconciler:
-    """One life: what it knows is what it listed and wrote."""
-
-    def __init__(self, cluster: Cluster, api: ApiClient) -> None:
-        self.api = api
-        self.queued: list[Key] = []
-        self.triggers = Triggers(api, made=self.made, changed=self.queued.append, now=lambda: cluster.now)
-        self.executions = ObjectCache(self.triggers.execution_changed)
-        agents, workflows, revisions = ObjectCache(), ObjectCache(), Revisions(api)
-        self.workflows = WorkflowController(
-            api,
-            SETTINGS,
-            cache=workflows,
-            agents=agents,
-            revisions=revisions,
-            collector=RevisionCollector(api, workflows=workflows, executions=self.executions, revisions=revisions),
-            triggers=self.triggers,
-            changed=lambda _: None,
-        )
-        self.followed = (
-            Followed("agents", agents, into(agents)),
-            Followed("workflows", workflows, self.workflows.seen),
-            Followed("executions", self.executions, into(self.executions)),
-        )
-
-    def made(self, item: dict[str, Any]) -> None:
-        self.executions.put(item)
-
-    async def look(self) -> None:
-        """Sees what is there, and takes a turn of the workflow."""
-        await learn(self.api, self.followed)
-        await self.workflows.reconcile(KEY)
-
-
-@asynccontextmanager
-async def reconciler(cluster: Cluster, config: KubeConfig) -> AsyncIterator[Reconciler]:
-    async with ApiClient(config) as api:
-        yield Reconciler(cluster, api)
-
-
-@asynccontextmanager
-async def running(**trigger: Any) -> AsyncIterator[tuple[Cluster, Reconciler]]:
-    """A cluster and a reconciler that has seen the workflow half a minute after 12:00."""
-    cluster = Cluster(**trigger)
-    async with cluster.served() as config, reconciler(cluster, config) as one:
-        await one.look()
-        yield cluster, one
-
+from tests.unit.controllers.triggered import (
+    AGENTS,
+    BEGIN,
+    EXECUTIONS,
+    KEY,
+    MINUTE,
+    WORKFLOWS,
+    name_at,
+    running,
+)
 
 # --- what is made ---
 
@@ -300,110 +184,3 @@ def test_an_execution_that_only_looks_like_one_of_ours_is_none() -> None:
     ]
     for change in changes:
         assert run_of({**item, "metadata": {**item["metadata"], **change}}) is None
-
-
-# --- the API server says no, or nothing ---
-
-
-class FlakyClient(ApiClient):
-    """Answers the creation of Executions with `error`, after it took effect or before."""
-
-    error: ApiError | None = None
-    effect = False
-
-    async def _call(self, method: str, path: str, **more: Any) -> bytes:
-        if self.error is None or (method, path) != ("POST", EXECUTIONS):
-            return await super()._call(method, path, **more)
-        if self.effect:
-            await super()._call(method, path, **more)
-        raise self.error
-
-
-async def test_a_refusal_is_told_and_does_not_hold_up_the_status() -> None:
-    cluster = Cluster()
-    async with cluster.served() as config, FlakyClient(config) as api:
-        one = Reconciler(cluster, api)
-        await one.look()
-        api.error = Refused(403, "Forbidden", "exceeded quota")
-        cluster.now += MINUTE
-        await one.look()
-        assert cluster.tick()["message"] == "the run of 2026-01-01T12:01:00Z could not be made: exceeded quota"
-        assert "lastScheduleTime" not in cluster.tick()
-        assert [e["reason"] for e in cluster.of(paths.core("events", "lab")) if e["type"] == "Warning"] == [
-            "TriggerRefused"
-        ]
-        api.error = None
-        await one.look()
-        assert cluster.there() == {name_at(BEGIN + MINUTE)}
-        assert "message" not in cluster.tick()
-
-
-@pytest.mark.parametrize("effect", [False, True])
-async def test_without_an_answer_forbid_overlaps_nothing(effect: bool) -> None:
-    """What was made, and nobody has seen, is looked for before the next one is."""
-    cluster = Cluster(concurrencyPolicy="Forbid")
-    async with cluster.served() as config, FlakyClient(config) as api:
-        one = Reconciler(cluster, api)
-        await one.look()
-        api.error, api.effect = ApiError(0, "NoAnswer", "timeout"), effect
-        cluster.now += MINUTE
-        with pytest.raises(ApiError):
-            await one.look()
-        assert "could not be made: timeout" in cluster.tick()["message"]
-        api.error = None
-        cluster.now += MINUTE
-        # Its watch is behind: it has not seen the Execution that may be there.
-        await one.workflows.reconcile(KEY)
-        assert cluster.there() == {name_at(BEGIN + (1 if effect else 2) * MINUTE)}
-
-
-# --- death ---
-
-MINUTES = 3
-
-
-async def one_life_after_another(cluster: Cluster, *, at: int | None, after: bool) -> int:
-    """Some minutes, in which a reconciler dies at its write `at`; the number of writes of the one that lives on."""
-    async with cluster.served() as config, MortalClient(config, at=at, after=after) as api:
-        one = Reconciler(cluster, api)
-        for minute in range(MINUTES + 1):
-            cluster.now = BEGIN + minute * MINUTE
-            for _ in range(2):  # the second time with what has ended meanwhile
-                try:
-                    await one.look()
-                except Died:
-                    await the_next_life(cluster, config, minute)
-                    return api.writes
-                cluster.end()
-        return api.writes
-
-
-async def the_next_life(cluster: Cluster, config: KubeConfig, minute: int) -> None:
-    async with reconciler(cluster, config) as one:
-        for later in range(minute, MINUTES + 1):
-            cluster.now = BEGIN + later * MINUTE + timedelta(seconds=10)
-            for _ in range(3):
-                await one.look()
-                cluster.end()
-
-
-EXPECTED = Counter(name_at(BEGIN + minute * MINUTE) for minute in range(1, MINUTES + 1))
-POLICIES = ["Allow", "Forbid", "Replace"]
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-async def test_whenever_it_dies_nothing_is_made_twice_and_nothing_is_lost(policy: str) -> None:
-    fields: dict[str, Any] = {"concurrencyPolicy": policy, "successfulHistoryLimit": 0}
-    alive = Cluster(**fields)
-    writes = await one_life_after_another(alive, at=None, after=False)
-    assert alive.made == EXPECTED
-    assert writes > 10
-    for at in range(1, writes + 1):
-        for after in (False, True):
-            cluster = Cluster(**fields)
-            await one_life_after_another(cluster, at=at, after=after)
-            story = f"death {'after' if after else 'before'} write {at}"
-            # Seen and not recorded: before that the workflow was not published, and its times do not count.
-            assert cluster.made == EXPECTED, story
-            assert cluster.there() == set(), story  # the history of none is kept
-            assert cluster.tick()["lastScheduleTime"] == to_text(BEGIN + MINUTES * MINUTE)[:-3] + "00Z", story

@@ -13,9 +13,10 @@ from ossa.bus.reader import Reader
 from ossa.monitor.announcer import Announcer
 from ossa.monitor.outbox import Change, Outbox
 from ossa.monitor.states import State
-from tests.unit.bus.busy import client_of, until
+from tests.unit.bus.busy import client_of
 from tests.unit.monitor.states import FINISHED, UID, approval, execution
 from tests.unit.servers import Redis
+from tests.unit.waiting import until
 
 
 async def nobody(_: JSONObject) -> Mapping[str, str]:

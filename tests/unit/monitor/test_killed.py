@@ -20,10 +20,11 @@ from ossa.bus.group import parked_count, standings
 from ossa.bus.messages import BEGINNING, EVENTS, METRICS
 from ossa.bus.reader import Reader
 from ossa.kube import paths
-from tests.unit.bus.busy import client_of, until
+from tests.unit.bus.busy import client_of
 from tests.unit.controllers.apiserver import ApiServer
 from tests.unit.monitor.states import FINISHED, execution
 from tests.unit.monitor.test_process import DONE, RUNS, monitor, server_with_kinds
+from tests.unit.waiting import until
 
 LIVES, EXECUTIONS = 2, 12
 STARTED = "2026-01-01T12:00:04Z"

@@ -27,13 +27,14 @@ from ossa.monitor.metrics import Metrics
 from ossa.monitor.outbox import Outbox
 from ossa.monitor.watching import KINDS
 from ossa.store.records.pool import Records
-from tests.unit.bus.busy import client_of, until
+from tests.unit.bus.busy import client_of
 from tests.unit.controllers.apiserver import ApiServer
 from tests.unit.documented import documented
 from tests.unit.monitor.states import FINISHED, UID, execution
 from tests.unit.monitor.test_announcer import nobody, phases
 from tests.unit.servers import Postgres, Redis, free_port
 from tests.unit.tracing.collector import collecting
+from tests.unit.waiting import until
 
 ROOT = Path(__file__).parents[3]
 RUNS = {"load": {"phase": "Running", "attempt": 1, "startedAt": "2026-01-01T12:00:05Z"}}

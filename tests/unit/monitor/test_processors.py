@@ -15,9 +15,10 @@ from ossa.bus.publisher import Posting, Publisher
 from ossa.monitor.processors.keeping import Keeper
 from ossa.store.records.pool import Records
 from ossa.store.records.streams import write_events, write_metrics
-from tests.unit.bus.busy import Counted, client_of, running, until
+from tests.unit.bus.busy import Counted, client_of, running
 from tests.unit.monitor.states import UID
 from tests.unit.servers import Postgres, Redis
+from tests.unit.waiting import until
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
