@@ -17,7 +17,8 @@ from pathlib import Path
 from ossa.kube.client import ApiError
 from ossa.kube.config import NoCluster
 from tests.bench import plot, report, thresholds
-from tests.bench.cluster import GATEWAY, MONITOR, BenchError, cluster
+from tests.bench.cluster import GATEWAY, MONITOR, cluster
+from tests.bench.errors import BenchError
 from tests.bench.figures import Figures
 from tests.bench.processes import REPO
 from tests.bench.progress import say

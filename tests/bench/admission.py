@@ -22,7 +22,7 @@ from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, NotFound
 from ossa.kube.config import NoCluster, load_config
 from tests.bench import judging, thresholds
-from tests.bench.cluster import BenchError
+from tests.bench.errors import BenchError
 from tests.bench.judging import agent, policy
 
 MISSED, UNMEASURED = 1, 2

@@ -16,6 +16,7 @@ from typing import Any
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, NotFound
 from ossa.kube.config import load_config
+from tests.bench.errors import BenchError
 from tests.bench.node import LEASES
 from tests.bench.progress import say
 from tests.bench.workloads import NODE
@@ -32,10 +33,6 @@ GONE_SECONDS = 300.0
 END_SECONDS = 90.0
 # The controller-manager may be busy with the pods of the scenario before.
 NODE_SECONDS = 180.0
-
-
-class BenchError(Exception):
-    """It cannot be measured; says why."""
 
 
 @dataclass(frozen=True, slots=True)

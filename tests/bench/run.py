@@ -15,7 +15,8 @@ import orjson
 from ossa.kube import paths
 from ossa.kube.client import ApiClient
 from tests.bench import figures, load, profile, workloads
-from tests.bench.cluster import BenchError, Cluster, until_node_is_ready, until_published
+from tests.bench.cluster import Cluster, until_node_is_ready, until_published
+from tests.bench.errors import BenchError
 from tests.bench.figures import Figures
 from tests.bench.measure import Seen
 from tests.bench.processes import child, cpu_by_name

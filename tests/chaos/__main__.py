@@ -18,7 +18,7 @@ from ossa.engine.clock import parse_duration
 from ossa.kube.client import ApiError
 from ossa.kube.config import NoCluster
 from tests.bench.__main__ import end_on_sigterm
-from tests.bench.cluster import BenchError
+from tests.bench.errors import BenchError
 from tests.bench.processes import REPO
 from tests.bench.progress import say
 from tests.bench.reconciler import ReconcilerError

@@ -14,7 +14,7 @@ from hack.up import daemons
 from hack.up.steps import Failure
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError
-from tests.bench.cluster import BenchError
+from tests.bench.errors import BenchError
 from tests.chaos.answers import Rates
 from tests.chaos.node import FakeNode
 from tests.chaos.observer import Executions, Pods

@@ -7,7 +7,8 @@ from typing import NoReturn
 
 from ossa.kube import paths
 from ossa.kube.client import ApiClient, ApiError, NotFound
-from tests.bench.cluster import DEPLOYMENT, LABEL, SYSTEM, BenchError, remove_node
+from tests.bench.cluster import DEPLOYMENT, LABEL, SYSTEM, remove_node
+from tests.bench.errors import BenchError
 from tests.chaos.workloads import NODES
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from ossa.kube.client import ApiError
 from ossa.kube.config import NoCluster
 from tests.bench import thresholds
-from tests.bench.cluster import BenchError
+from tests.bench.errors import BenchError
 from tests.bench.gateway import events, orchestrate, path, sockets
 from tests.bench.gateway.running import GatewayError
 from tests.bench.processes import REPO

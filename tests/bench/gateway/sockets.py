@@ -15,6 +15,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -29,8 +30,10 @@ from ossa.bus.connection import connect as connect_bus
 from ossa.bus.frames import SUBPROTOCOL
 from ossa.bus.messages import EVENTS as STREAM
 from ossa.bus.publisher import Posting, Publisher
-from tests.unit.gateway.events.serving import event, serving, until
+from tests.bench.errors import BenchError
+from tests.unit.gateway.events.serving import event, serving
 from tests.unit.servers import Redis, free_port
+from tests.unit.waiting import until
 
 IDLE = 10_000
 FOLLOWERS = 20  # of one Execution each
@@ -41,7 +44,22 @@ HOST = "127.0.0.1"
 Figures = dict[str, float]
 
 
-PING, PONG, MASKED = 0x89, 0x8A, 0x80  # of a frame's first two bytes
+# Of a frame's first two bytes (RFC 6455, 5.2).
+CLOSE, PING, PONG, MASKED = 0x88, 0x89, 0x8A, 0x80
+
+
+def frame_of(data: bytes) -> tuple[int, bytes, bytes] | None:
+    """A server's first frame in what was read: its first byte, its payload, and the rest; None before it is whole."""
+    if len(data) < 2:
+        return None
+    begin, size = 2, data[1]
+    if size >= 126:
+        begin = 4 if size == 126 else 10
+        if len(data) < begin:
+            return None
+        size = int.from_bytes(data[2:begin], "big")
+    end = begin + size
+    return (data[0], data[begin:end], data[end:]) if len(data) >= end else None
 
 
 class Idle(asyncio.Protocol):
@@ -54,23 +72,38 @@ class Idle(asyncio.Protocol):
             "Authorization: Bearer root\r\n\r\n"
         ).encode()
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.told = 0  # frames since then
+        self.told = 0  # events
+        self.lost = ""  # why the replica ended it
         self.transport: asyncio.Transport | None = None
+        self._upgraded = False
+        self._rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         self.transport.write(self._head)
 
     def data_received(self, data: bytes) -> None:
-        if data[0] == PING and self.transport is not None:
-            payload = data[2 : 2 + data[1]]
+        data = self._rest + data
+        if not self._upgraded:
+            head, upgraded, rest = data.partition(b"\r\n\r\n")
+            self._upgraded, data = bool(upgraded), rest if upgraded else head
+        while self._upgraded and (frame := frame_of(data)) is not None:
+            first, payload, data = frame
+            self._take(first, payload)
+        self._rest = data
+
+    def _take(self, first: int, payload: bytes) -> None:
+        if first == PING and self.transport is not None:
             self.transport.write(bytes((PONG, MASKED | len(payload))) + bytes(4) + payload)  # the mask is zeros
-        if self.greeted.done():
-            self.told += data.count(b'"type":"event"')
-        elif b'"hello"' in data:
+        elif first == CLOSE:
+            self.lost = f"closed with {int.from_bytes(payload[:2], 'big')}: {payload[2:].decode()}"
+        elif b'"type":"event"' in payload:
+            self.told += 1
+        elif b'"hello"' in payload:
             self.greeted.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = self.lost or f"cut: {exc}"
         if not self.greeted.done():
             self.greeted.set_exception(exc or ConnectionResetError("the replica closed a client that was idle"))
 
@@ -171,11 +204,21 @@ async def latency(port: int, publisher: Publisher) -> Figures:
 
 
 async def everybody(clients: list[Idle], publisher: Publisher, *, patience: float = 60) -> Figures:
-    """One event that all follow: until the last one has it, or TimeoutError after `patience` seconds."""
-    before = sum(client.told for client in clients)
+    """One event that all follow: until the last one has it. Raises BenchError after `patience` seconds."""
+    waiting = {client: client.told for client in clients}
+
+    def told() -> bool:
+        for client in [client for client, before in waiting.items() if client.told > before]:
+            del waiting[client]
+        return not waiting
+
     began = time.perf_counter()
     await publisher.send([Posting(event("idle"), STREAM)])
-    await until(lambda: sum(client.told for client in clients) >= before + len(clients), seconds=patience)
+    try:
+        await until(told, seconds=patience)
+    except TimeoutError as error:
+        causes = Counter(client.lost or "still open" for client in waiting)
+        raise BenchError(f"{len(waiting)} clients were not told: {dict(causes)}") from error
     return {"change_to_all_clients_ms": round(1000 * (time.perf_counter() - began))}
 
 
@@ -202,9 +245,7 @@ async def run(idle: int = IDLE) -> Figures:
         figures |= await latency(port, publisher)
         figures |= await everybody(clients, publisher)
         figures["memory_after_mb"] = round(resident_mb(process))
-        figures["sockets_lost"] = float(
-            sum(client.transport is None or client.transport.is_closing() for client in clients)
-        )
+        figures["sockets_lost"] = float(sum(bool(client.lost) for client in clients))
         for client in clients:
             if client.transport is not None:
                 client.transport.abort()

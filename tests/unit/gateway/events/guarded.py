@@ -36,10 +36,11 @@ from ossa.httppool import LIMITS
 from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig
 from ossa.store.records.pool import Records
-from tests.unit.gateway.events.serving import Socket, event, until
+from tests.unit.gateway.events.serving import Socket, event
 from tests.unit.gateway.installed import Permissive
 from tests.unit.gateway.serving import Book, served
 from tests.unit.gateway.signin.site import FIRST, THEIRS, collaborating, settings_in
+from tests.unit.waiting import until
 
 ADMIN = "admin"
 # Each socket's turn comes each second.

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -37,6 +37,7 @@ from ossa.gateway.events.routes import follow, routes
 from ossa.gateway.identity import Access, Identity
 from ossa.gateway.problems import Problem
 from tests.unit.servers import free_port
+from tests.unit.waiting import until
 
 Frame = dict[str, Any]
 ALICE = "alice"
@@ -234,10 +235,3 @@ async def serving(
         await asyncio.gather(*tasks, return_exceptions=True)
         await bus.aclose()
         await redis.aclose()
-
-
-async def until(true: Callable[[], object], *, seconds: float = 10.0) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.01)

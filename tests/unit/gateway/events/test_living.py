@@ -9,8 +9,9 @@ from websockets.exceptions import InvalidStatus
 
 from ossa.api.gateway import ExecutionView
 from ossa.bus.frames import Close
-from tests.unit.gateway.events.serving import Socket, event, serving, until
+from tests.unit.gateway.events.serving import Socket, event, serving
 from tests.unit.servers import Redis as Server
+from tests.unit.waiting import until
 
 BIG = {"text": "x" * 50_000}
 

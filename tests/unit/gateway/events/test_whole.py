@@ -26,9 +26,10 @@ from ossa.gateway.events.routes import follow, routes
 from ossa.gateway.events.snapshots import Standings
 from ossa.gateway.routers import rest
 from tests.unit.client.scripted import Either
-from tests.unit.gateway.events.serving import Socket, event, until
+from tests.unit.gateway.events.serving import Socket, event
 from tests.unit.gateway.lab import CREATE, EXECUTIONS, Lab, lab
 from tests.unit.gateway.serving import served
+from tests.unit.waiting import until
 
 RIGHTS = [
     *((verb, "executions", "lab") for verb in ("get", "list", "watch", "update")),
