@@ -16,13 +16,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import cast
 
 import uvloop
 from redis.asyncio import Redis as Client
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.frames import Close, Frame, Opcode
+from websockets.streams import StreamReader
 from websockets.typing import Subprotocol
 
 from ossa.api.gateway import EVENTS
@@ -42,24 +44,7 @@ AT_ONCE = 200  # handshakes
 IDLE_SECONDS = 20.0  # over which the share of a CPU is taken
 HOST = "127.0.0.1"
 Figures = dict[str, float]
-
-
-# Of a frame's first two bytes (RFC 6455, 5.2).
-CLOSE, PING, PONG, MASKED = 0x88, 0x89, 0x8A, 0x80
-
-
-def frame_of(data: bytes) -> tuple[int, bytes, bytes] | None:
-    """A server's first frame in what was read: its first byte, its payload, and the rest; None before it is whole."""
-    if len(data) < 2:
-        return None
-    begin, size = 2, data[1]
-    if size >= 126:
-        begin = 4 if size == 126 else 10
-        if len(data) < begin:
-            return None
-        size = int.from_bytes(data[2:begin], "big")
-    end = begin + size
-    return (data[0], data[begin:end], data[end:]) if len(data) >= end else None
+_LINE = 8192  # bytes of a header at most
 
 
 class Idle(asyncio.Protocol):
@@ -75,31 +60,32 @@ class Idle(asyncio.Protocol):
         self.told = 0  # events
         self.lost = ""  # why the replica ended it
         self.transport: asyncio.Transport | None = None
-        self._upgraded = False
-        self._rest = b""
+        self._reader = StreamReader()
+        self._reading = self._read()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         self.transport.write(self._head)
 
     def data_received(self, data: bytes) -> None:
-        data = self._rest + data
-        if not self._upgraded:
-            head, upgraded, rest = data.partition(b"\r\n\r\n")
-            self._upgraded, data = bool(upgraded), rest if upgraded else head
-        while self._upgraded and (frame := frame_of(data)) is not None:
-            first, payload, data = frame
-            self._take(first, payload)
-        self._rest = data
+        self._reader.feed_data(data)
+        next(self._reading)
 
-    def _take(self, first: int, payload: bytes) -> None:
-        if first == PING and self.transport is not None:
-            self.transport.write(bytes((PONG, MASKED | len(payload))) + bytes(4) + payload)  # the mask is zeros
-        elif first == CLOSE:
-            self.lost = f"closed with {int.from_bytes(payload[:2], 'big')}: {payload[2:].decode()}"
-        elif b'"type":"event"' in payload:
+    def _read(self) -> Generator[None]:
+        """Goes on with each piece that has come, wherever that is cut."""
+        while (yield from self._reader.read_line(_LINE)) != b"\r\n":
+            pass
+        while True:
+            self._take((yield from Frame.parse(self._reader.read_exact, mask=False)))
+
+    def _take(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PING and self.transport is not None:
+            self.transport.write(Frame(Opcode.PONG, frame.data).serialize(mask=True))
+        elif frame.opcode is Opcode.CLOSE:
+            self.lost = f"closed: {Close.parse(frame.data)}"
+        elif b'"type":"event"' in frame.data:
             self.told += 1
-        elif b'"hello"' in payload:
+        elif b'"hello"' in frame.data:
             self.greeted.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
