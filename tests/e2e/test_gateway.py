@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
-from dataclasses import dataclass, field
 from uuid import uuid4
 
 import asyncpg
 import httpx
 import pytest
 
-from ossa.kube import paths
 from tests.e2e.harness import Namespace, execution, task, workflow
 from tests.e2e.harness.gateway import User, until_finished
+from tests.e2e.harness.load import OUTAGE_REQUESTS, Load, executions_of
 from tests.e2e.harness.objects import JSONObject
 from tests.e2e.harness.services import Records, archived_lines, kill
 
@@ -22,7 +20,6 @@ ACCEPTED = 202
 GREETING = """printf '{"greeting": "hello"}' > $OSSA_OUTPUT"""
 # The archive is written in objects of many entries: a quiet trail waits a while for more of them.
 ARCHIVED_SECONDS = 120.0
-OUTAGE_REQUESTS = 60
 TTL = 5  # seconds
 
 
@@ -118,44 +115,12 @@ async def test_what_has_ended_stays_while_its_row_is_open(namespace: Namespace, 
     await records.rows("UPDATE requests SET state = 'done', closed_at = now() WHERE id = $1", request)
 
     async def deleted() -> bool:
-        listed = await namespace.cluster.api.get(paths.ossa("executions", namespace.name))
-        return not listed["items"]
+        return not await executions_of(namespace)
 
     await namespace.wait(deleted, "the Execution to be deleted")
 
 
 # --- outages -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Load:
-    """A client that asks for Executions one after another, and again with the same key where it was not accepted."""
-
-    user: User
-    namespace: str
-    accepted: set[str] = field(default_factory=set)
-    refused: list[int] = field(default_factory=list)
-
-    async def run(self, count: int) -> None:
-        """Until that many were accepted."""
-        for _ in range(count):
-            await self._one(secrets.token_hex(8))
-            await asyncio.sleep(0.1)
-
-    async def _one(self, key: str) -> None:
-        body = {"namespace": self.namespace, "workflow": "flow"}
-        while True:
-            try:
-                answer = await self.user.orchestrate(body, key=key)
-            except httpx.TransportError:
-                self.refused.append(0)
-            else:
-                if answer.status_code == ACCEPTED:
-                    self.accepted.add(answer.json()["execution"])
-                    return
-                assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, answer.text
-                self.refused.append(answer.status_code)
-            await asyncio.sleep(0.5)
 
 
 @pytest.mark.usefixtures("alone")
@@ -175,8 +140,7 @@ async def test_nothing_accepted_is_lost_or_done_twice(
         assert load.refused == []  # the answer needs PostgreSQL alone
     for name in load.accepted:
         await namespace.completes(name)
-    listed = await namespace.cluster.api.get(paths.ossa("executions", namespace.name))
-    assert {item["metadata"]["name"] for item in listed["items"]} == load.accepted
+    assert await executions_of(namespace) == load.accepted
 
     async def all_recorded() -> bool:
         query = "SELECT count(*) AS n FROM executions WHERE namespace = $1 AND status = 'Completed' AND finished"

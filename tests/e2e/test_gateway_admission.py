@@ -7,26 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ossa.client import AsyncGateway, FixedToken, Invalid, OrchestrateRequest
-from ossa.kube import paths
 from tests.e2e.harness import Namespace, execution, wait_for
 from tests.e2e.harness.gateway import User
+from tests.e2e.harness.load import executions_of, requests_of
 from tests.e2e.harness.services import Records
 from tests.e2e.test_policy_faults import admission_pods, scale
 
 ACCEPTED, UNPROCESSABLE = 202, 422
 NATIVE, EMERGENCIES = "ValidatingAdmissionPolicy", "priorities from 100 on are for emergencies"
-
-
-async def requests_of(namespace: Namespace, records: Records) -> dict[str, int]:
-    """How many there are in each state."""
-    query = "SELECT state, count(*) AS n FROM requests WHERE namespace = $1 GROUP BY state"
-    return {row["state"]: row["n"] for row in await records.rows(query, namespace.name)}
-
-
-async def executions_of(namespace: Namespace) -> set[str]:
-    """Names of all there are."""
-    listed = await namespace.cluster.api.get(paths.ossa("executions", namespace.name))
-    return {item["metadata"]["name"] for item in listed["items"]}
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from collections import defaultdict
 import pytest
 
 from ossa.client import AsyncGateway, FixedToken, OrchestrateRequest
-from ossa.kube import paths
 from tests.e2e.harness import Namespace, task, workflow
 from tests.e2e.harness.executioner import Executioner
 from tests.e2e.harness.gateway import User
+from tests.e2e.harness.load import executions_of, requests_of
 from tests.e2e.harness.services import Records
 
 CLIENTS, KEYS = 4, 80
@@ -48,9 +48,7 @@ async def test_a_gateway_that_is_killed(namespace: Namespace, user: User, record
     assert len(accepted) == KEYS
 
     async def closed() -> bool:
-        query = "SELECT state, count(*) AS n FROM requests WHERE namespace = $1 GROUP BY state"
-        return [(row["state"], row["n"]) for row in await records.rows(query, namespace.name)] == [("done", KEYS)]
+        return await requests_of(namespace, records) == {"done": KEYS}
 
     await namespace.wait(closed, "each request to be closed, by a carrier where its gateway died")
-    listed = await namespace.cluster.api.get(paths.ossa("executions", namespace.name))
-    assert {item["metadata"]["name"] for item in listed["items"]} == accepted
+    assert await executions_of(namespace) == accepted

@@ -13,9 +13,8 @@ from tests.chaos.faults import API_SERVER, no_api_server
 from tests.e2e.harness import Namespace
 from tests.e2e.harness.command import run
 from tests.e2e.harness.gateway import User
+from tests.e2e.harness.load import OUTAGE_REQUESTS, Load, executions_of, requests_of
 from tests.e2e.harness.services import Records
-from tests.e2e.test_gateway import OUTAGE_REQUESTS, Load
-from tests.e2e.test_gateway_admission import executions_of, requests_of
 
 # By a process that ends: whoever starts the API server again is its parent, and would have to wait for it.
 RESTART = f"import signal; from hack.up import daemons; daemons.restart({API_SERVER!r}, signal.SIGKILL)"

@@ -125,10 +125,13 @@ class Namespace:
     async def reaches(
         self, name: str, reached: Callable[[Execution], bool], what: str, *, patience: float = PATIENCE
     ) -> Execution:
-        """The Execution once `reached` is true of it."""
+        """The Execution once it is there, and `reached` is true of it: what the gateway accepts may be made later."""
 
         async def look() -> Execution | None:
-            found = await self.execution(name)
+            try:
+                found = await self.execution(name)
+            except NotFound:
+                return None
             return found if reached(found) else None
 
         return await self.wait(look, f"execution {name}: {what}", patience=patience)
