@@ -97,7 +97,7 @@ async def serve(
         quick = connect(settings.bus_url, name="ossa-gateway", answer=None)
         stack.push_async_callback(quick.aclose)
         api = await stack.enter_async_context(ApiClient(config, silence=SILENCE))
-        safe = await stack.enter_async_context(security(signin, records=records, redis=quick, api=api))
+        safe = await stack.enter_async_context(security(signin, records=records, redis=quick, api=api, metrics=metrics))
         trail = await stack.enter_async_context(auditing(signer, records, redis, metrics))
         c = Collaborators(
             settings=settings,

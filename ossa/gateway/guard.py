@@ -69,8 +69,6 @@ async def _attend(c: Collaborators, route: SignedIn, request: Request) -> Respon
         raise  # nothing was done
     except (Problem, ApiError, RecordsUnavailable) as error:
         problem = problem_from(error)
-        if problem.status is HTTPStatus.TOO_MANY_REQUESTS:
-            c.metrics.limited.inc()
         if changes or problem.status in REFUSALS:
             await c.trail.record(_entry(c, route, request, call, int(problem.status), problem.detail))
         return answer_of(problem, arrival_of(request.scope).id)

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
+from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from ossa.gateway.batching import Batcher
@@ -158,17 +159,21 @@ class Limits:
 
 
 class RequestLimits:
-    """`ossa.gateway.identity.RateLimiter`."""
+    """`ossa.gateway.identity.RateLimiter`; `refused` counts what was refused."""
 
-    def __init__(self, limiter: Limiter, limits: Limits) -> None:
-        self._limiter, self._limits = limiter, limits
+    def __init__(self, limiter: Limiter, limits: Limits, refused: Counter) -> None:
+        self._limiter, self._limits, self._refused = limiter, limits, refused
 
     async def take(self, identity: Identity | None, address: str, cost: int = 1) -> None:
         """Raises Problem: 429 with Retry-After in seconds."""
         checks = [Check(f"address:{network_of(address)}", self._limits.address, cost)]
         if identity is not None:
             checks.append(Check(f"user:{digest(identity.user)}", self._limits.user, cost))
-        await self._limiter.require(checks, "requests")
+        try:
+            await self._limiter.require(checks, "requests")
+        except Problem:
+            self._refused.inc()
+            raise
 
 
 @lru_cache(4096)

@@ -60,9 +60,7 @@ class RestCommands:
         return status, body
 
     async def refused(self, identity: Identity | None, address: str, asked: Start | Command, problem: Problem) -> None:
-        """A socket or a command that was refused: counted, and into the audit trail. Raises Problem."""
-        if problem.status is HTTPStatus.TOO_MANY_REQUESTS:
-            self._c.metrics.limited.inc()
+        """A socket or a command that was refused, into the audit trail. Raises Problem."""
         await self._c.trail.record(
             entry_of(
                 id=request_id(),

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from ossa.gateway.authorization import SubjectAccess
 from ossa.gateway.context import Collaborators
+from ossa.gateway.metrics import Metrics
 from ossa.gateway.ratelimit import Limiter, RequestLimits
 from ossa.gateway.signin import routes
 from ossa.gateway.signin.agents import Agents
@@ -70,7 +71,7 @@ class Security:
 
 @asynccontextmanager
 async def security(
-    settings: SignInSettings, *, records: Records, redis: Redis, api: ApiClient
+    settings: SignInSettings, *, records: Records, redis: Redis, api: ApiClient, metrics: Metrics
 ) -> AsyncIterator[Security]:
     """All of it, at work until the block ends. It starts with PostgreSQL and Redis away too.
 
@@ -99,7 +100,7 @@ async def security(
         yield Security(
             authenticator=BearerTokens(tokens=tokens, sessions=sessions, agents=Agents(api)),
             authorizer=SubjectAccess(api),
-            limiter=RequestLimits(limiter, settings.limits),
+            limiter=RequestLimits(limiter, settings.limits, metrics.limited),
             local=local,
             sessions=sessions,
             ring=ring,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis as Client
 
 from ossa.gateway.identity import Identity
+from ossa.gateway.metrics import Metrics
 from ossa.gateway.problems import Problem
 from ossa.gateway.ratelimit import Check, Limit, Limiter, Limits, LocalLimiter, RequestLimits, network_of
 from tests.unit.servers import Redis
@@ -103,7 +104,8 @@ async def test_who_gives_up_keeps_nobody_else_waiting(clients: list[Client]) -> 
 
 
 async def test_a_request_takes_from_its_user_and_its_address(clients: list[Client]) -> None:
-    limits = RequestLimits(Limiter(clients[0]), Limits(user=Limit(1 / 60, 3), address=Limit(1 / 60, 5)))
+    bounds, metrics = Limits(user=Limit(1 / 60, 3), address=Limit(1 / 60, 5)), Metrics()
+    limits = RequestLimits(Limiter(clients[0]), bounds, metrics.limited)
     for _ in range(3):
         await limits.take(ALICE, "192.0.2.1")
     with pytest.raises(Problem) as refusal:
@@ -115,6 +117,7 @@ async def test_a_request_takes_from_its_user_and_its_address(clients: list[Clien
     with pytest.raises(Problem):
         await limits.take(None, "192.0.2.1")
     await limits.take(None, "192.0.2.9")
+    assert metrics.registry.get_sample_value("ossa_gateway_limited_requests_total") == 2
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from ossa.gateway.events.metrics import Metrics as SocketMetrics
 from ossa.gateway.events.routes import follow, routes
 from ossa.gateway.events.snapshots import Standings
 from ossa.gateway.identity import Access
+from ossa.gateway.metrics import Metrics
 from ossa.gateway.orchestrate.accepting import Acceptor
 from ossa.gateway.signin.assembly import security
 from ossa.gateway.signin.settings import SignInSettings
@@ -149,25 +150,26 @@ async def _first(replica: Replica) -> dict[str, str]:
 async def _replica(
     settings: SignInSettings, config: KubeConfig, records_url: str, redis_url: str, limits: Limits
 ) -> AsyncIterator[Replica]:
-    book, redis, quick = Book(), connect_bus(redis_url, name="gateway"), Redis.from_url(redis_url)
+    book, metrics = Book(), Metrics()
+    redis, quick = connect_bus(redis_url, name="gateway"), Redis.from_url(redis_url)
     async with (
         ApiClient(config) as api,
         Records(records_url, application="test") as records,
-        security(settings, records=records, redis=quick, api=api) as safe,
+        security(settings, records=records, redis=quick, api=api, metrics=metrics) as safe,
         asyncio.TaskGroup() as tasks,
     ):
-        c = collaborating(safe, api=api, records=records, book=book)
+        c = collaborating(safe, api=api, records=records, book=book, metrics=metrics)
         hub = Hub(
             reader=Reader(redis, STREAM),
             snapshots=Standings(api),
-            metrics=SocketMetrics(c.metrics.registry),
+            metrics=SocketMetrics(metrics.registry),
             limits=limits,
         )
         checker = Checker(hub, c.authenticator, c.authorizer)
         sockets = routes(hub, checker, limiter=c.limiter, commands=RestCommands(c, Acceptor(c)))
         following = tasks.create_task(follow(hub, checker))
         await until(lambda: hub.ready)
-        async with served([safe.router(c), sockets], settings=c.settings, metrics=c.metrics) as port:
+        async with served([safe.router(c), sockets], settings=c.settings, metrics=metrics) as port:
             url = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=url, timeout=20, limits=LIMITS) as client:
                 yield Replica(client, hub, book, url)

@@ -159,7 +159,7 @@ async def test_a_socket_that_is_refused_is_in_the_trail(records_url: str, redis_
         assert (entry.user, entry.verb, entry.resource, entry.outcome) == ("ossa:bob", "watch", "executions", "denied")
 
 
-async def test_a_rate_limit_is_counted_for_commands_and_sockets(records_url: str, redis_url: str) -> None:
+async def test_a_rate_limit_holds_for_commands_and_sockets(records_url: str, redis_url: str) -> None:
     async with whole(records_url, redis_url) as gateway, gateway.socket() as socket:
         gateway.lab.people.full.add("ossa:alice")
         await socket.send({"type": "command", "id": "1", "action": "orchestrate", "body": INLINE})
@@ -167,7 +167,10 @@ async def test_a_rate_limit_is_counted_for_commands_and_sockets(records_url: str
         async with connect(gateway.url.replace("http", "ws") + EVENTS) as connection:
             await connection.send(json.dumps({"type": "start", "token": "alice", "namespace": "lab"}))
             assert (await Socket(connection).closed())[0] == 4429
-        assert gateway.lab.metrics.registry.get_sample_value("ossa_gateway_limited_requests_total") == 2
+        assert [(entry.verb, entry.status) for entry in gateway.lab.book.entries] == [
+            ("orchestrate", 429),
+            ("watch", 429),
+        ]
 
 
 async def test_snapshots_are_of_the_cluster(records_url: str, redis_url: str) -> None:

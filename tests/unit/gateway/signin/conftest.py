@@ -11,6 +11,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis as Client
 
+from ossa.gateway.metrics import Metrics
 from ossa.gateway.signin.assembly import security
 from ossa.gateway.signin.issuer import Client as IssuerClient
 from ossa.gateway.signin.settings import SignInSettings
@@ -37,7 +38,7 @@ async def settings(tmp_path: Path) -> SignInSettings:
 
 @pytest.fixture
 async def site(settings: SignInSettings, records_url: str, redis_url: str) -> AsyncIterator[Site]:
-    redis, book = Client.from_url(redis_url), Book()
+    redis, book, metrics = Client.from_url(redis_url), Book(), Metrics()
     async with (
         Records(records_url, application="test") as records,
         kubernetes() as (cluster, api),
@@ -47,15 +48,16 @@ async def site(settings: SignInSettings, records_url: str, redis_url: str) -> As
             records=records,
             redis=redis,
             api=api,
+            metrics=metrics,
         ) as made,
     ):
         cluster.allowed = set(MANAGES)
-        collaborators = collaborating(made, api=api, records=records, book=book)
+        collaborators = collaborating(made, api=api, records=records, book=book, metrics=metrics)
         async with (
-            served([made.router(collaborators)], metrics=collaborators.metrics) as port,
+            served([made.router(collaborators)], metrics=metrics) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, limits=LIMITS) as client,
         ):
-            site = Site(client, book, cluster, issuer, made, collaborators.metrics)
+            site = Site(client, book, cluster, issuer, made, metrics)
             await site.until(200)
             book.entries.clear()
             collaborators.metrics.sign_ins.clear()

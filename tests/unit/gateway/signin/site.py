@@ -39,7 +39,9 @@ def settings_in(folder: Path, **more: Any) -> SignInSettings:
     )
 
 
-def collaborating(security: Security, *, api: ApiClient, records: Records, book: Book) -> Collaborators:
+def collaborating(
+    security: Security, *, api: ApiClient, records: Records, book: Book, metrics: Metrics
+) -> Collaborators:
     """Whoever calls is found out by these parts."""
     return Collaborators(
         settings=PATIENT,
@@ -49,6 +51,7 @@ def collaborating(security: Security, *, api: ApiClient, records: Records, book:
         api=api,
         records=records,
         trail=book,
+        metrics=metrics,
     )
 
 

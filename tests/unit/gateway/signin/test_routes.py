@@ -265,3 +265,4 @@ class TestLimited:
         headers = await site.token()
         answers = [(await site.client.get(f"{AUTH}/whoami", headers=headers)).status_code for _ in range(8)]
         assert answers == [200] * 5 + [429] * 3
+        assert site.metrics.registry.get_sample_value("ossa_gateway_limited_requests_total") == 3
