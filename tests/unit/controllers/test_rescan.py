@@ -9,7 +9,8 @@ import pytest
 from controllers.governance import scan
 from controllers.metrics import Metrics
 from ossa.engine.clock import to_exact_text
-from tests.unit.controllers.test_governance import AGENTS, OWNED, POLICIES, Cluster, governed, server, until
+from tests.unit.controllers.governing import AGENTS, OWNED, POLICIES, Cluster, governed, server
+from tests.unit.waiting import until
 
 __all__ = ["server"]
 

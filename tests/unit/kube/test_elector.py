@@ -22,6 +22,7 @@ from ossa.kube.config import KubeConfig
 from ossa.kube.elector import EXIT_LOST, Elector, LeaseClient
 from ossa.kube.lease import Pace, first_epoch
 from tests.unit.controllers.apiserver import ApiServer, failure
+from tests.unit.waiting import until
 
 ROOT = Path(__file__).parents[3]
 LEASES = paths.leases("ossa-system")
@@ -87,12 +88,6 @@ class Candidate:
     async def ended(self, within: float = 3.0) -> str:
         await until(lambda: bool(self.ends), within)
         return self.ends[0][0]
-
-
-async def until(reached: Callable[[], bool], within: float = 3.0) -> None:
-    async with asyncio.timeout(within):
-        while not reached():  # noqa: ASYNC110 - what is waited for happens in other threads
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
