@@ -14,10 +14,10 @@ from typing import Any
 
 from ossa.kube.elector import EXIT_LOST
 from tests.bench.processes import REPO, child
-from tests.bench.reconciler import free_port
 from tests.chaos import launch
 from tests.chaos.proxy import Proxy
 from tests.chaos.records import FaultLog, Finding
+from tests.ports import free_port
 
 FOLDER = REPO / ".dev" / "chaos"
 RESTART_SECONDS = (0.3, 1.5)
@@ -77,7 +77,8 @@ class Replica:
             self._wanted.add(-signal.SIGKILL)
             self._faults.leaders.append(time.monotonic())
         if number == signal.SIGTERM:
-            self._wanted.add(0)
+            # The latter where it has no handler yet: it had been started anew a moment ago.
+            self._wanted |= {0, -signal.SIGTERM}
         process.send_signal(number)
         return process.pid
 

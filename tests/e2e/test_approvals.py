@@ -10,7 +10,8 @@ from ossa.kube import paths
 from ossa.kube.client import NotFound, Refused
 from tests.e2e.harness import Namespace
 from tests.e2e.harness.objects import JSONObject
-from tests.e2e.harness.people import BOARD, Person, ask, grant, operator
+from tests.e2e.harness.people import BOARD, Person, ask, operator
+from tests.e2e.harness.rights import grant
 
 YES = {"verdict": "Approved"}
 

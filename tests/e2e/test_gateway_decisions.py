@@ -6,7 +6,8 @@ import pytest
 
 from tests.e2e.harness import Namespace
 from tests.e2e.harness.cluster import SYSTEM_NAMESPACE
-from tests.e2e.harness.people import BOARD, Person, ask, grant
+from tests.e2e.harness.people import BOARD, Person, ask
+from tests.e2e.harness.rights import grant
 
 GATEWAY = f"system:serviceaccount:{SYSTEM_NAMESPACE}:ossa-gateway"
 OTHERS = "nobody decides for another"

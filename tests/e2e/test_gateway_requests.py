@@ -22,9 +22,10 @@ from tests.e2e.conftest import create_namespace
 from tests.e2e.harness import Namespace, execution, task, workflow
 from tests.e2e.harness.gate import WAIT, open_gate
 from tests.e2e.harness.gateway import User, allow
+from tests.e2e.harness.load import executions_of
 from tests.e2e.harness.namespace import RBAC
 from tests.e2e.harness.objects import JSONObject, says
-from tests.e2e.harness.people import Person
+from tests.e2e.harness.people import Person, undecided
 from tests.e2e.harness.policies import Policies, is_refused
 from tests.e2e.harness.services import Records
 
@@ -49,10 +50,12 @@ def waits(found: Execution) -> bool:
 
 
 async def started(namespace: Namespace, user: User, body: JSONObject | None = None) -> str:
-    """The name of an Execution of `flow`, or of what the body says, that the user has asked for."""
+    """The name of an Execution of `flow`, or of what the body says, that the user has asked for; it is there."""
     answer = await user.orchestrate({"namespace": namespace.name, **(body or {"workflow": "flow"})})
     assert answer.status_code == ACCEPTED, answer.text
-    return str(answer.json()["execution"])
+    name = str(answer.json()["execution"])
+    await namespace.appears(name)
+    return name
 
 
 async def authors(namespace: Namespace, name: str) -> tuple[str, str]:
@@ -141,7 +144,7 @@ async def test_who_steers_an_execution_is_recorded(namespace: Namespace, user: U
     answer = await colleague.request("POST", place(api.STEER, namespace, name, action="retry"))
     assert answer.status_code == ACCEPTED, answer.text
     again = answer.json()["execution"]
-    assert (await namespace.get("executions", again))["spec"]["retryOf"] == name
+    assert (await namespace.appears(again)).spec.retry_of == name
     assert await authors(namespace, again) == (colleague.identity, colleague.identity)
     await namespace.reaches(again, waits, "to wait for somebody, as the first one did")
 
@@ -151,7 +154,7 @@ async def test_another_one_than_the_author_approves(namespace: Namespace, user: 
         await allow(namespace, who, "ossa-approver")
     await namespace.apply(workflow("flow", [release(user, colleague)]))
     name = await started(namespace, user)
-    await namespace.reaches(name, waits, "to wait for somebody")
+    await undecided(namespace, name)
     path = place(api.APPROVE, namespace, name)
     answer = await user.request("POST", path, {"verdict": "Approved"})
     assert answer.status_code == FORBIDDEN, answer.text
@@ -183,8 +186,8 @@ async def test_what_a_policy_refuses_is_told_in_its_words(
             await gateway.orchestrate(OrchestrateRequest(namespace=namespace.name, workflow="flow", priority=100))
         calm = await gateway.orchestrate(OrchestrateRequest(namespace=namespace.name, workflow="flow", priority=99))
     assert refused.value.problem.more["policy"] == name
-    listed = await namespace.cluster.api.get(paths.ossa("executions", namespace.name))
-    assert [item["metadata"]["name"] for item in listed["items"]] == [calm.execution]
+    await namespace.appears(calm.execution)
+    assert await executions_of(namespace) == {calm.execution}
 
     async def closed() -> list[str] | None:
         rows = await records.rows("SELECT state FROM requests WHERE namespace = $1", namespace.name)

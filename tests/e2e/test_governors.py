@@ -10,8 +10,9 @@ from ossa.governance.native import native_name
 from ossa.kube import paths
 from tests.e2e.harness import Namespace, execution, kubectl, task, wait_for, workflow
 from tests.e2e.harness.objects import JSONObject
-from tests.e2e.harness.people import WRITES_POLICIES, Person, bind, governs, unbind
+from tests.e2e.harness.people import Person
 from tests.e2e.harness.policies import NOT_BAD, OWNED, Policies, an_agent, bad, is_refused
+from tests.e2e.harness.rights import WRITES_POLICIES, bind, governs, unbind
 
 NEVER = {"expression": "false", "message": "nothing is let in"}
 # Of governance.breakGlassGroups, as charts/ossa/values-trial.yaml has it.
@@ -31,12 +32,7 @@ async def governors(namespace: Namespace) -> AsyncIterator[tuple[Person, Person]
 
 
 async def apply(person: Person, item: JSONObject, *more: str) -> str:
-    """Server-side apply, as a person whose rights the API server may not know of yet; what it says."""
-
-    async def known() -> bool:
-        return (await person.kubectl("auth", "can-i", "govern", f"agentpolicies/{item['metadata']['name']}")).code == 0
-
-    await wait_for(known, f"{person.name} to govern", timeout=30)
+    """Server-side apply; what it says."""
     answer = await person.kubectl(
         "apply", "--server-side", f"--field-manager={person.name}", *more, "-f", "-", objects=[item]
     )

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from ossa.kube import paths
 from tests.e2e.harness import Namespace, execution, task, workflow
 from tests.e2e.harness.cluster import SYSTEM_NAMESPACE
 from tests.e2e.harness.objects import JSONObject
-from tests.e2e.harness.people import BOARD, OPERATOR, Person, grant
+from tests.e2e.harness.people import BOARD, OPERATOR, Person, undecided
+from tests.e2e.harness.rights import grant
 
 GATEWAY = f"system:serviceaccount:{SYSTEM_NAMESPACE}:ossa-gateway"
 RELEASE: JSONObject = {
@@ -32,17 +32,6 @@ async def board(namespace: Namespace) -> Namespace:
 def person(namespace: Namespace, name: str) -> Person:
     """Somebody with every right, and of the risk board: nothing but admission refuses what they do."""
     return Person(name, namespace, groups=(BOARD,))
-
-
-async def asked(namespace: Namespace, name: str | None = "run", *, patience: float = 60.0) -> JSONObject:
-    """The Approval that an Execution waits for; of any one, where there is no name."""
-
-    async def look() -> JSONObject | None:
-        items = (await namespace.cluster.api.get(paths.ossa("approvals", namespace.name)))["items"]
-        of = (item for item in items if name in (None, item["spec"]["execution"]["name"]))
-        return next((item for item in of if not (item.get("status") or {}).get("decidedAt")), None)
-
-    return await namespace.wait(look, f"an Approval of {name or 'an Execution'}", patience=patience)
 
 
 async def only_dora(namespace: Namespace, found: JSONObject, **refused: str) -> None:
@@ -67,7 +56,7 @@ async def test_who_created_it_and_another_paused_and_resumed(board: Namespace) -
     (await person(board, "alice").create(execution("run", "flow"))).ok()
     await pause_and_resume(person(board, "bob"))
     await board.apply(workflow("flow", [RELEASE]))
-    found = await asked(board)
+    found = await undecided(board)
     assert (found["spec"]["author"], found["spec"]["authors"]) == ("alice", ["alice", "bob"])
     await only_dora(board, found, alice=AUTHOR, bob=HAND)
     await board.completes()
@@ -76,7 +65,7 @@ async def test_who_created_it_and_another_paused_and_resumed(board: Namespace) -
 async def test_who_paused_it_while_it_waited_may_approve_and_its_author_may_not(board: Namespace) -> None:
     await board.apply(workflow("flow", [RELEASE | {"approval": {**RELEASE["approval"], "count": 2}}]))
     (await person(board, "alice").create(execution("run", "flow"))).ok()
-    approval = (await asked(board))["metadata"]["name"]
+    approval = (await undecided(board))["metadata"]["name"]
     (await person(board, "bob").decide(approval)).ok()
     await pause_and_resume(person(board, "bob"))
     assert AUTHOR in (await person(board, "alice").decide(approval)).refused()
@@ -91,7 +80,7 @@ async def test_for_whom_a_delegate_made_it(board: Namespace, delegate: str, who:
     item = execution("run", "flow")
     item["metadata"]["annotations"] = {"ossa.dev/author": who}
     (await person(board, delegate).create(item)).ok()
-    found = await asked(board)
+    found = await undecided(board)
     assert found["spec"]["author"] == who
     approval = found["metadata"]["name"]
     as_gateway: Any = {"decisions": {who: {"verdict": "Approved"}}}
@@ -111,7 +100,7 @@ async def test_where_a_delegate_names_nobody_pausing_makes_nobody_the_author(boa
     (await person(board, OPERATOR).create(execution("run", "flow"))).ok()
     await pause_and_resume(person(board, "bob"))
     await board.apply(workflow("flow", [RELEASE]))
-    found = await asked(board)
+    found = await undecided(board)
     assert (found["spec"].get("author", ""), found["spec"]["authors"]) == ("", ["bob"])
     assert HAND in (await person(board, "bob").decide(found["metadata"]["name"])).refused()
     (await person(board, "alice").decide(found["metadata"]["name"])).ok()
@@ -128,7 +117,7 @@ async def test_whose_workflow_a_trigger_started(board: Namespace) -> None:
     # What it starts is alice's still, though bob lets it.
     change = {"spec": {"triggers": [trigger]}}
     (await person(board, "bob").patch("workflow", "flow", change)).ok()
-    found = await asked(board, None, patience=A_MINUTE)
+    found = await undecided(board, None, patience=A_MINUTE)
     assert (found["spec"]["author"], found["spec"]["authors"]) == ("bob", ["bob", "alice"])
     await only_dora(board, found, bob=AUTHOR, alice=HAND)
     await board.completes(found["spec"]["execution"]["name"])
@@ -138,7 +127,7 @@ async def test_whose_execution_made_it_as_a_child(board: Namespace) -> None:
     (await person(board, "alice").create(execution("run", "outer"))).ok()
     await pause_and_resume(person(board, "bob"))
     await board.apply(workflow("flow", [RELEASE]), workflow("outer", [{"name": "call", "workflow": "flow"}]))
-    found = await asked(board, None)
+    found = await undecided(board, None)
     child = found["spec"]["execution"]["name"]
     assert child != "run"
     # Neither what the child is recorded to be nor pausing it changes whose it is.
@@ -159,7 +148,7 @@ async def test_who_retries_what_they_approved(board: Namespace) -> None:
         workflow("flow", [RELEASE, task("deploy", "worker", after=["release"])]),
     )
     (await person(board, "carol").create(execution("first", "flow"))).ok()
-    first = (await asked(board, "first"))["metadata"]["name"]
+    first = (await undecided(board, "first"))["metadata"]["name"]
     assert AUTHOR in (await person(board, "carol").decide(first)).refused()
     (await person(board, "alice").decide(first)).ok()
     await board.fails("first", reason="Error")
@@ -167,7 +156,7 @@ async def test_who_retries_what_they_approved(board: Namespace) -> None:
     again = execution("again", "flow")
     again["spec"] = {"workflow": "flow", "retryOf": "first"}
     (await person(board, "alice").create(again)).ok()
-    found = await asked(board, "again")
+    found = await undecided(board, "again")
     held = await board.execution("again")
     assert held.status.authors == ["alice", "carol"]
     assert {name: one.phase for name, one in held.status.tasks.items()} == {"release": "Waiting", "deploy": "Pending"}

@@ -18,8 +18,9 @@ from tests.e2e.harness import Namespace, task, workflow
 from tests.e2e.harness.gate import WAIT, open_gate
 from tests.e2e.harness.objects import JSONObject, execution, says
 from tests.e2e.harness.onepolicy import policy
-from tests.e2e.harness.people import BOARD, Person, grant
+from tests.e2e.harness.people import BOARD, Person
 from tests.e2e.harness.recorder import recorded
+from tests.e2e.harness.rights import grant
 
 APPROVED = "plan.tasks.all(t, t.agent == null || t.agent.risk != 'high' || t.approvedBefore)"
 NOT_BY_THE_AUTHOR = (

@@ -17,6 +17,7 @@ from tests.e2e.harness import Namespace
 from tests.e2e.harness.people import Person
 from tests.e2e.test_pipeline import SAMPLES, samples
 
+PATIENCE = 420.0  # seconds: one has a hundred pods, beside other tests
 C, F, S = "Completed", "Failed", "Skipped"
 FOLDER = SAMPLES / "workflows"
 
@@ -129,7 +130,7 @@ def test_every_sample_is_tested_and_says_what_comes_out() -> None:
 @pytest.mark.parametrize("name", RESULTS)
 async def test_a_sample_gives_what_it_says(namespace: Namespace, name: str) -> None:
     await apply(namespace, name)
-    ended = {run: await namespace.ends(run) for run in RESULTS[name]}
+    ended = {run: await namespace.ends(run, patience=PATIENCE) for run in RESULTS[name]}
     found = {run: results(held) for run, held in ended.items()}
     assert found == RESULTS[name], await namespace.diagnosis()
     MORE.get(name, _nothing_more)(ended)

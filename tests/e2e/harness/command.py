@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+UNREACHED = "Internal error"  # what `kubectl exec` says where the way to the kubelet breaks for a moment
+
 
 @dataclass(frozen=True, slots=True)
 class Output:

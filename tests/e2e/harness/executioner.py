@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ossa.kube import paths
 from ossa.kube.client import NotFound
 from tests.e2e.harness.cluster import Cluster, is_ready
-from tests.e2e.harness.command import kubectl
+from tests.e2e.harness.command import UNREACHED, Output, kubectl
 from tests.e2e.harness.namespace import Namespace
 from tests.e2e.harness.objects import SMALL, JSONObject
 from tests.e2e.harness.waiting import wait_for
@@ -103,10 +103,21 @@ class Executioner:
     async def signal(self, aim: Aim, name: str) -> None:
         """STOP, CONT and the like."""
         # `kill` is the shell's own.
-        await self._exec("/bin/sh", "-c", f"kill -{name} {aim.process}")
+        await self._exec("/bin/sh", "-c", f"kill -{name} {aim.process}", done="No such process")
 
-    async def _exec(self, *command: str) -> str:
-        return (await self.namespace.kubectl("exec", NAME, "--", *command)).ok()
+    async def _exec(self, *command: str, done: str = "") -> str:
+        """done: an error by which a command that is tried again shows that it was carried out the first time."""
+        unreached = False
+
+        async def tried() -> Output | None:
+            nonlocal unreached
+            answer = await self.namespace.kubectl("exec", NAME, "--", *command)
+            if UNREACHED in answer.err:
+                unreached = True
+                return None
+            return replace(answer, code=0) if unreached and done and done in answer.err else answer
+
+        return (await self.namespace.wait(tried, f"{NAME} to be reached", patience=30)).ok()
 
     async def _runs(self) -> bool:
         try:

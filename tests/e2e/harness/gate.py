@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.e2e.harness.command import Output
+from tests.e2e.harness.command import UNREACHED, Output
 from tests.e2e.harness.namespace import Namespace
 
 FILE = "/tmp/go"
@@ -15,7 +15,6 @@ async def open_gate(namespace: Namespace, pod: str) -> None:
 
     async def tried() -> Output | None:
         done = await namespace.kubectl("exec", pod, "--", "touch", FILE)
-        # The way to the kubelet may break for a moment; to make the file twice does no harm.
-        return None if "Internal error" in done.err else done
+        return None if UNREACHED in done.err else done  # to make the file twice does no harm
 
     (await namespace.wait(tried, f"a command in pod {pod}", patience=30)).ok()

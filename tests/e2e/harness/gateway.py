@@ -17,8 +17,9 @@ from websockets.typing import Subprotocol
 from ossa.api.gateway import EVENTS, IDEMPOTENCY_KEY, ORCHESTRATE, SIGN_IN
 from ossa.bus.frames import SUBPROTOCOL
 from ossa.gateway.identity import PREFIX
-from tests.e2e.harness.namespace import RBAC, Namespace
+from tests.e2e.harness.namespace import Namespace
 from tests.e2e.harness.objects import JSONObject
+from tests.e2e.harness.rights import grant
 from tests.e2e.harness.services import secret
 
 ADMIN, ADMIN_SECRET = "admin", "ossa-gateway-admin"
@@ -103,15 +104,7 @@ def sign_in(url: str, account: Account) -> User:
 
 async def allow(namespace: Namespace, user: User, role: str = "ossa-edit") -> None:
     """Binds a ClusterRole to the user in the namespace."""
-    await namespace.apply(
-        {
-            "apiVersion": RBAC,
-            "kind": "RoleBinding",
-            "metadata": {"name": f"{role}-{user.name}"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.identity}],
-        }
-    )
+    await grant(namespace, role, user=user.identity)
 
 
 async def until_finished(frames: AsyncIterator[JSONObject], execution: str) -> list[JSONObject]:

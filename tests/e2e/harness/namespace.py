@@ -136,6 +136,10 @@ class Namespace:
 
         return await self.wait(look, f"execution {name}: {what}", patience=patience)
 
+    async def appears(self, name: str) -> Execution:
+        """The Execution once it is there."""
+        return await self.reaches(name, lambda _: True, "to be made")
+
     async def ends(self, name: str = "run", *, patience: float = PATIENCE) -> Execution:
         """The Execution once it has ended, well or not."""
         return await self.reaches(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,21 +10,16 @@ from typing import Any
 from ossa.api.approval import ApprovalSpec
 from ossa.api.contract import TaskIdentity
 from ossa.engine.clock import to_text
+from ossa.kube import paths
 from ossa.kube.approvals import build_approval
 from ossa.kube.client import NotFound
-from tests.e2e.harness.cluster import RECONCILER, SYSTEM_NAMESPACE, Cluster
+from tests.e2e.harness.cluster import RECONCILER, SYSTEM_NAMESPACE
 from tests.e2e.harness.command import Output
-from tests.e2e.harness.namespace import RBAC, Namespace
+from tests.e2e.harness.namespace import Namespace
 from tests.e2e.harness.objects import JSONObject, execution
 
 OPERATOR = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{RECONCILER}"
 BOARD = "risk-board"
-RBAC_GROUP = "rbac.authorization.k8s.io"
-WRITES_POLICIES = {
-    "apiGroups": ["ossa.dev"],
-    "resources": ["agentpolicies", "agentpolicyexceptions"],
-    "verbs": ["get", "list", "create", "patch", "update", "delete"],
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,45 +56,6 @@ def operator(namespace: Namespace) -> Person:
     return Person(OPERATOR, namespace, almighty=False)
 
 
-async def grant(namespace: Namespace, role: str, *, group: str) -> None:
-    """Binds a ClusterRole to a group in the namespace."""
-    await namespace.apply(
-        {
-            "apiVersion": RBAC,
-            "kind": "RoleBinding",
-            "metadata": {"name": f"{role}-{group}"},
-            "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": role},
-            "subjects": [{"apiGroup": RBAC_GROUP, "kind": "Group", "name": group}],
-        }
-    )
-
-
-async def bind(cluster: Cluster, name: str, user: str, rules: list[JSONObject]) -> None:
-    """Gives a user rights in the whole cluster."""
-    role = {"apiVersion": RBAC, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}
-    binding = {
-        "apiVersion": RBAC,
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": name},
-        "subjects": [{"apiGroup": RBAC_GROUP, "kind": "User", "name": user}],
-    }
-    for plural, item in (("clusterroles", role), ("clusterrolebindings", binding)):
-        await cluster.api.post(f"/apis/{RBAC}/{plural}", item)
-
-
-async def unbind(cluster: Cluster, name: str) -> None:
-    """Takes away what `bind` made."""
-    for plural in ("clusterrolebindings", "clusterroles"):
-        with contextlib.suppress(NotFound):
-            await cluster.api.delete(f"/apis/{RBAC}/{plural}/{name}")
-
-
-def governs(policy: str) -> JSONObject:
-    """The right to govern one policy."""
-    return {"apiGroups": ["ossa.dev"], "resources": ["agentpolicies"], "resourceNames": [policy], "verbs": ["govern"]}
-
-
 async def ask(namespace: Namespace, *, author: str = "alice", task: str = "release", **spec: Any) -> JSONObject:
     """The Approval of a task of the Execution `run`, as the operator makes it; the Execution waits for a workflow."""
     try:
@@ -115,6 +70,17 @@ async def ask(namespace: Namespace, *, author: str = "alice", task: str = "relea
     item = build_approval(identity, ApprovalSpec.model_validate({**_asked(identity, author), **fields}))
     (await operator(namespace).create(item)).ok()
     return await namespace.get("approvals", item["metadata"]["name"])
+
+
+async def undecided(namespace: Namespace, name: str | None = "run", *, patience: float = 60.0) -> JSONObject:
+    """The Approval that an Execution waits for; of any one, where there is no name."""
+
+    async def look() -> JSONObject | None:
+        items = (await namespace.cluster.api.get(paths.ossa("approvals", namespace.name)))["items"]
+        of = (item for item in items if name in (None, item["spec"]["execution"]["name"]))
+        return next((item for item in of if not (item.get("status") or {}).get("decidedAt")), None)
+
+    return await namespace.wait(look, f"an Approval of {name or 'an Execution'}", patience=patience)
 
 
 def _asked(identity: TaskIdentity, author: str) -> JSONObject:
