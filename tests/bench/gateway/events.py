@@ -72,7 +72,7 @@ class Tally:
 @asynccontextmanager
 async def servers() -> AsyncIterator[tuple[Client, Records]]:
     """A Redis and a PostgreSQL of one's own, with the schema."""
-    redis, postgres = Redis(), await asyncio.to_thread(Postgres)
+    redis, postgres = Redis(fsync="everysec"), await asyncio.to_thread(Postgres)
     try:
         await asyncio.gather(asyncio.to_thread(redis.start), asyncio.to_thread(postgres.start))
         await migrate(postgres.url)

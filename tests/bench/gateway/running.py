@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from ossa.api.gateway import SIGN_IN
 from tests.bench.processes import REPO
-from tests.unit.servers import Postgres, Redis, free_port
+from tests.ports import free_port
+from tests.unit.servers import Postgres, Redis
 
 USER = "admin"  # the first user that a gateway makes
 START_SECONDS = 60.0
@@ -44,7 +45,7 @@ class Gateway:
 async def gateway(**more: str) -> AsyncIterator[Gateway]:
     """Runs with servers of its own until the block ends. more: variables of its environment."""
     with tempfile.TemporaryDirectory(prefix="ossa-bench-") as folder:
-        postgres, redis = Postgres(), Redis()
+        postgres, redis = Postgres(), Redis(fsync="everysec")
         try:
             await asyncio.gather(asyncio.to_thread(postgres.start), asyncio.to_thread(redis.start))
             async with serving_with(Path(folder), postgres.url, redis.url, **more) as held:

@@ -33,8 +33,9 @@ from ossa.bus.frames import SUBPROTOCOL
 from ossa.bus.messages import EVENTS as STREAM
 from ossa.bus.publisher import Posting, Publisher
 from tests.bench.errors import BenchError
+from tests.ports import free_port
 from tests.unit.gateway.events.serving import event, serving
-from tests.unit.servers import Redis, free_port
+from tests.unit.servers import Redis
 from tests.unit.waiting import until
 
 IDLE = 10_000
@@ -97,7 +98,7 @@ class Idle(asyncio.Protocol):
 @contextlib.asynccontextmanager
 async def replica() -> AsyncIterator[tuple[int, subprocess.Popen[bytes], Redis]]:
     """A Redis, and a replica in a process of its own: its port and the process."""
-    redis, port = Redis(), free_port()
+    redis, port = Redis(fsync="everysec"), free_port()
     await asyncio.to_thread(redis.start)
     command = [sys.executable, "-m", "tests.bench.gateway.sockets", "--serve", redis.url, str(port)]
     process = await asyncio.to_thread(subprocess.Popen, command)

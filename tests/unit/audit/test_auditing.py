@@ -32,8 +32,9 @@ async def test_entries_at_once_are_one_chain(records_url: str, redis_url: str) -
 
 
 async def test_those_that_come_together_are_written_together_and_a_lone_one_waits_for_nobody(
-    records_url: str, redis_url: str
+    records_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ossa.gateway.auditing.GATHER", 0.2)
     async with writing(records_url, redis_url) as trail:
         await record_many(trail, 1, 8)
         first = asyncio.create_task(trail.record(entry_of(11)))

@@ -16,21 +16,21 @@ from ossa.engine.clock import to_text
 from tests.unit.cli.terminal import OSSA, Cluster, Terminal, kubeconfig
 
 USER = "system:serviceaccount:team:robot"
-NOW = datetime.now(UTC)
 REFUSAL = "admission denied: you are the author of this Execution, who may not decide about it; ask another approver"
 
 
 def approval(name: str, task: str, *, state: str = "Pending", minutes: int = 5, **more: Any) -> dict[str, Any]:
     """An Approval of the Execution x1, made some minutes ago; the items of a list have no kind."""
+    now = datetime.now(UTC)
     spec = {
         "execution": {"name": "x1", "uid": "u1"},
         "task": task,
         "message": "Release\nnow?",
         "approverGroups": ["risk-board"],
         "author": "alice",
-        "expiresAt": to_text(NOW + timedelta(hours=2, seconds=30)),
+        "expiresAt": to_text(now + timedelta(hours=2, seconds=30)),
     }
-    made = to_text(NOW - timedelta(minutes=minutes))
+    made = to_text(now - timedelta(minutes=minutes))
     metadata = {"name": name, "namespace": "default", "creationTimestamp": made, "uid": name}
     return {"metadata": metadata, "spec": spec, "decisions": {}, "status": {"state": state}, **more}
 

@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from ossa.client import AsyncGateway, Backoff, Credentials, Gateway
-from tests.unit.servers import free_port
+from tests.ports import free_port
 
 QUICK = Backoff(first=0.01, longest=0.05, total=5.0)
 Answer = Response | Callable[[Request], Awaitable[Response]]

@@ -13,9 +13,9 @@ from ossa.api.gateway import ExecutionView
 from ossa.bus.frames import Close
 from ossa.bus.messages import BEGINNING
 from ossa.client import Anew, AsyncGateway, Backoff, EventsClosed, FixedToken, Gateway, Occurred, Unreachable
+from tests.ports import free_port
 from tests.unit.client.scripted import QUICK
 from tests.unit.gateway.events.serving import event, serving
-from tests.unit.servers import free_port
 from tests.unit.waiting import until
 
 pytestmark = pytest.mark.parametrize("kind", ["sync", "async"])

@@ -28,8 +28,8 @@ from ossa.client import (
     Unreachable,
     Which,
 )
+from tests.ports import free_port
 from tests.unit.client.scripted import QUICK, Either, answer, lines, problem, scripted
-from tests.unit.servers import free_port
 
 pytestmark = pytest.mark.parametrize("kind", ["sync", "async"])
 RUN = OrchestrateRequest(namespace="team", workflow="data-pipeline", inputs={"dataset": "wine"})

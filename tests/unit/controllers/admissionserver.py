@@ -7,7 +7,6 @@ import base64
 import io
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from controllers.admission import rights
 from ossa.api import crds
 from ossa.api.contract import GROUP, VERSION
 from ossa.kube.config import KubeConfig
+from tests.ports import free_port
 from tests.unit.controllers.apiserver import ApiServer
 from tests.unit.controllers.reviews import body
 
@@ -36,13 +36,6 @@ def make_certificate(folder: Path, name: str, *, days: int = 2) -> tuple[Path, P
     command = ["openssl", "req", *options.split(), "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*command, "-out", crt, "-keyout", key], check=True, capture_output=True)
     return crt, key
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Cluster(ApiServer):

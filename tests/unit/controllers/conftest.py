@@ -15,3 +15,9 @@ def token(tmp_path: Path) -> Path:
     file = tmp_path / "token"
     file.write_text(RECONCILER)
     return file
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in the background is waited for: a machine that stands still for a second is not what the test is about."""
+    monkeypatch.setattr("controllers.background.PATIENCE", 30.0)

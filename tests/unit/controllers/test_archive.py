@@ -160,6 +160,7 @@ async def test_what_is_gone_for_good_fails_the_execution_and_says_so(tmp_path: P
         assert "status.archive" in error.message
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_large_outputs_are_stored_once_however_often_the_status_is_tried_to_be_written(
     tmp_path: Path, token: Path
 ) -> None:

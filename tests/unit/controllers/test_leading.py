@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -20,7 +19,9 @@ from ossa.kube.client import ApiClient
 from ossa.kube.config import KubeConfig
 from ossa.kube.elector import Elector, LeaseClient
 from ossa.kube.lease import Pace
+from tests.ports import free_port
 from tests.unit.controllers.apiserver import ApiServer
+from tests.unit.waiting import until
 
 LEASES = paths.leases("ossa-system")
 PODS = paths.core("pods", "lab")
@@ -94,11 +95,8 @@ async def test_one_that_waits_is_ready_while_the_api_server_answers(server: tupl
     api, config = server
     spec = {"holderIdentity": "other", "leaseTransitions": 4, "leaseDurationSeconds": 60}
     api.create(LEASES, {"metadata": {"name": LEASE}, "spec": spec})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     elector = elector_of(config)
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{free_port()}"
 
     async def answers(http: aiohttp.ClientSession, path: str) -> int:
         async with http.get(url + path) as answer:
@@ -107,9 +105,7 @@ async def test_one_that_waits_is_ready_while_the_api_server_answers(server: tupl
     async with health(f"{url}/healthz", elector), aiohttp.ClientSession() as http:
         assert (await answers(http, "/healthz"), await answers(http, "/readyz")) == (200, 503)
         elector.start()
-        async with asyncio.timeout(2):
-            while not elector.in_touch():  # noqa: ASYNC110 - another thread asks
-                await asyncio.sleep(0.01)
+        await until(elector.in_touch)
         assert (await answers(http, "/healthz"), await answers(http, "/readyz")) == (200, 200)
         assert not elector.elected.done()
         await asyncio.to_thread(elector.resign)

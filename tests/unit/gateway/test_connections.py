@@ -61,7 +61,7 @@ async def test_headers_must_come_in_time() -> None:
             assert await silent.closed()
         async with raw(port) as slow:
             began = time.monotonic()
-            for letter in ("G", "E", "T", " "):
+            for letter in ("G", "E"):
                 await slow.send(letter.encode())
                 await asyncio.sleep(0.1)
             status, _, body = await slow.answer()
@@ -182,7 +182,7 @@ async def test_a_defect_tells_nothing_but_its_request(caplog: pytest.LogCaptureF
 
 async def test_draining_closes_connections_after_their_answers() -> None:
     async with AsyncExitStack() as stack:
-        port = await stack.enter_async_context(served([router()], settings=replace(SETTINGS, drain_delay=0.5)))
+        port = await stack.enter_async_context(served([router()], settings=replace(SETTINGS, drain_delay=3)))
         client = await stack.enter_async_context(raw(port))
         await client.send(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await client.answer())[0] == 200

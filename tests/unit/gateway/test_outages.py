@@ -21,10 +21,11 @@ from ossa.bus.messages import EVENTS as STREAM
 from ossa.bus.publisher import Posting, Publisher
 from ossa.gateway.authorization import ALLOWED_TTL
 from tests.bench.processes import REPO
+from tests.ports import free_port
 from tests.unit.gateway.events.serving import event
 from tests.unit.gateway.installed import UNLIMITED, Installed, installed
 from tests.unit.gateway.outages import OPENED, REQUEST_SECONDS, Stage
-from tests.unit.servers import Postgres, Redis, free_port
+from tests.unit.servers import Postgres, Redis
 
 POSTGRESQL, REDIS, API = "PostgreSQL away", "Redis away", "the API server away"
 RUN, CHANGE = "POST /orchestrate, retry, rerun", "pause, resume, cancel, approve"

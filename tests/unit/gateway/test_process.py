@@ -14,8 +14,9 @@ import yaml
 from aiohttp import web
 
 from tests.bench.gateway.running import Gateway, serving_with
+from tests.ports import free_port
 from tests.unit.gateway.lab import Cluster
-from tests.unit.servers import Postgres, Redis, free_port
+from tests.unit.servers import Postgres, Redis
 
 
 def kubeconfig(folder: Path, server: str) -> Path:

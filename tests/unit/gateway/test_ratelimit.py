@@ -59,17 +59,17 @@ async def test_it_comes_back_at_the_rate(clients: list[Client]) -> None:
 
 
 async def test_after_the_time_that_it_says_it_passes(clients: list[Client]) -> None:
-    limiter, limit = Limiter(clients[0]), Limit(rate=4, burst=1)
+    limiter, limit = Limiter(clients[0]), Limit(rate=1, burst=1)
     assert await limiter.wait_of([Check("one", limit)]) == 0
     wait = await limiter.wait_of([Check("one", limit)])
-    assert 0.1 < wait <= 0.25
+    assert 0.4 < wait <= 1
     await asyncio.sleep(wait)
     assert await limiter.wait_of([Check("one", limit)]) == 0
 
 
 async def test_keys_are_gone_once_they_say_nothing(clients: list[Client]) -> None:
-    await Limiter(clients[0]).wait_of([Check("one", Limit(rate=20, burst=5))])
-    assert 1 <= await clients[0].pttl("ossa:limit:one") <= 51
+    await Limiter(clients[0]).wait_of([Check("one", Limit(rate=1, burst=5))])
+    assert 1 <= await clients[0].pttl("ossa:limit:one") <= 1001
 
 
 async def test_what_costs_more_than_the_burst_passes_once(clients: list[Client]) -> None:

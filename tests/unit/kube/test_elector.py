@@ -31,6 +31,8 @@ LEASE = paths.leases("ossa-system", "lead")
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 # A lease's duration is a whole number of seconds.
 PACE = Pace(lease=1.0, hold=0.8, renew=0.1, look=0.05, again=0.05)
+# Where nobody is to lose the Lease: a machine may stand still for a while.
+PATIENT = Pace(lease=4.0, hold=3.0, renew=0.1, look=0.05, again=0.05)
 
 
 class Server(ApiServer):
@@ -73,9 +75,9 @@ class Server(ApiServer):
 class Candidate:
     """An elector, and why and when it ended."""
 
-    def __init__(self, config: KubeConfig, identity: str) -> None:
+    def __init__(self, config: KubeConfig, identity: str, pace: Pace) -> None:
         self.ends: list[tuple[str, float]] = []
-        self.elector = Elector(LeaseClient(config, "ossa-system", "lead"), identity=identity, pace=PACE, end=self._end)
+        self.elector = Elector(LeaseClient(config, "ossa-system", "lead"), identity=identity, pace=pace, end=self._end)
         self.elector.start()
 
     def _end(self, reason: str) -> None:
@@ -91,12 +93,12 @@ class Candidate:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[tuple[Server, Callable[[str], Candidate]]]:
+async def served(pace: Pace = PACE) -> AsyncIterator[tuple[Server, Callable[[str], Candidate]]]:
     server, candidates = Server(), list[Candidate]()
     async with server.served() as config:
 
         def stand(identity: str) -> Candidate:
-            candidates.append(Candidate(config, identity))
+            candidates.append(Candidate(config, identity, pace))
             return candidates[-1]
 
         try:
@@ -109,14 +111,14 @@ async def served() -> AsyncIterator[tuple[Server, Callable[[str], Candidate]]]:
 
 
 async def test_the_first_one_makes_the_lease_and_renews_it() -> None:
-    async with served() as (server, stand):
+    async with served(PATIENT) as (server, stand):
         candidate = stand("a")
         epoch = await candidate.leads()
         assert 0 <= first_epoch(datetime.now(UTC)) - epoch <= 3
         first = server.spec
         assert (first["holderIdentity"], first["leaseTransitions"]) == ("a", epoch)
-        assert first["leaseDurationSeconds"] == 1
-        await asyncio.sleep(2 * PACE.lease)
+        assert first["leaseDurationSeconds"] == 4
+        await asyncio.sleep(PATIENT.lease + 1)
         assert candidate.ends == []
         assert candidate.elector.in_touch()
         assert server.spec["renewTime"] > first["renewTime"]
@@ -124,15 +126,15 @@ async def test_the_first_one_makes_the_lease_and_renews_it() -> None:
 
 
 async def test_the_second_one_waits_until_the_first_resigns() -> None:
-    async with served() as (server, stand):
+    async with served(PATIENT) as (server, stand):
         first = stand("a")
         epoch = await first.leads()
         second = stand("b")
-        await asyncio.sleep(2 * PACE.lease)
+        await asyncio.sleep(PATIENT.lease + 1)
         assert not second.elector.elected.done()
         assert second.elector.in_touch()
         await asyncio.to_thread(first.elector.resign)
-        assert await second.leads(within=0.5) == epoch + 1
+        assert await second.leads(within=PATIENT.hold) == epoch + 1
         assert server.spec["holderIdentity"] == "b"
         assert first.ends == second.ends == []
 
@@ -142,14 +144,14 @@ async def test_one_that_died_is_waited_for_and_then_replaced() -> None:
         server.held_by("dead", 41)
         began = time.monotonic()
         assert await stand("a").leads() == 42
-        assert PACE.lease <= time.monotonic() - began < PACE.lease + 0.5
+        assert PACE.lease <= time.monotonic() - began < PACE.lease + 2
 
 
 async def test_one_that_meets_a_conflict_looks_again() -> None:
-    async with served() as (server, stand):
+    async with served(PATIENT) as (server, stand):
         candidates = [stand(name) for name in "abcde"]
         await until(lambda: any(c.elector.elected.done() for c in candidates))
-        await asyncio.sleep(2 * PACE.lease)
+        await asyncio.sleep(PATIENT.lease + 1)
         (leader,) = [c for c in candidates if c.elector.elected.done()]
         assert server.spec["holderIdentity"] == leader.elector.identity
         assert [c.ends for c in candidates] == [[]] * 5
@@ -157,12 +159,12 @@ async def test_one_that_meets_a_conflict_looks_again() -> None:
 
 async def test_a_server_that_hangs_ends_the_leader_in_time() -> None:
     """The request takes longer than the Lease: the other thread ends the process."""
-    async with served() as (server, stand):
+    async with served(Pace(lease=6.0, hold=2.0, renew=0.1, look=0.05, again=0.05)) as (server, stand):
         candidate = stand("a")
         await candidate.leads()
         server.hangs, hung = True, time.monotonic()
-        assert "was not renewed for 0.8 s" in await candidate.ended()
-        assert candidate.ends[0][1] - hung < PACE.hold + 0.2
+        assert "was not renewed for 2 s" in await candidate.ended(within=10)
+        assert candidate.ends[0][1] - hung < 5  # well before the Lease is over
         await until(lambda: not candidate.elector.in_touch())
 
 
@@ -185,7 +187,7 @@ async def test_another_leader_ends_it_at_once() -> None:
         candidate = stand("a")
         epoch = await candidate.leads()
         server.change(holderIdentity="b", leaseTransitions=epoch + 1)
-        assert "is another's" in await candidate.ended(within=0.5)
+        assert "is another's" in await candidate.ended(within=3)
         assert server.spec["holderIdentity"] == "b"
 
 
@@ -195,7 +197,7 @@ async def test_a_lease_that_is_deleted_ends_it_and_a_new_one_is_above_it() -> No
         server_epoch = await candidate.leads()
         await asyncio.sleep(1.0)  # epochs of new Leases count seconds
         server.remove(LEASE)
-        assert "is another's: None" in await candidate.ended(within=0.5)
+        assert "is another's: None" in await candidate.ended(within=3)
         assert await stand("b").leads() > server_epoch
 
 
@@ -209,25 +211,25 @@ async def test_a_lost_answer_to_the_acquisition_is_another_epoch() -> None:
 
 
 async def test_a_lost_answer_to_a_renewal_changes_nothing() -> None:
-    async with served() as (server, stand):
+    async with served(PATIENT) as (server, stand):
         candidate = stand("a")
         epoch = await candidate.leads()
         server.answers_to_lose = 3
         await until(lambda: server.answers_to_lose == 0)
-        await asyncio.sleep(PACE.lease)
+        await asyncio.sleep(PATIENT.lease)
         assert candidate.ends == []
         assert (server.spec["holderIdentity"], server.spec["leaseTransitions"]) == ("a", epoch)
 
 
 async def test_who_labels_the_lease_does_no_harm() -> None:
-    async with served() as (server, stand):
+    async with served(PATIENT) as (server, stand):
         candidate = stand("a")
         epoch = await candidate.leads()
         for number in range(5):
             item = server.objects[LEASE]
             server.put(LEASES, {**item, "metadata": {**item["metadata"], "labels": {"n": str(number)}}})
             await asyncio.sleep(0.1)
-        await asyncio.sleep(PACE.lease)
+        await asyncio.sleep(PATIENT.lease)
         assert candidate.ends == []
         assert server.spec["leaseTransitions"] == epoch
         assert server.objects[LEASE]["metadata"]["labels"] == {"n": "4"}

@@ -168,10 +168,10 @@ async def test_a_wake_up_waits_from_when_it_is_due() -> None:
     queue: KeyQueue[str] = KeyQueue()
     waited: list[float] = []
     queue.waited = waited.append
-    queue.add_after("soon", 0.05)
-    await asyncio.wait_for(queue.take(), 1)
+    queue.add_after("soon", 0.5)
+    await asyncio.wait_for(queue.take(), 5)
     queue.add_after("late", 0.02)
     await asyncio.sleep(0.08)  # all workers are busy
     await queue.take()
-    assert waited[0] < 0.04
+    assert waited[0] < 0.4  # from when it was due
     assert 0.05 <= waited[1] < 1

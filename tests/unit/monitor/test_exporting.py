@@ -18,10 +18,10 @@ from ossa.api.contract import ANNOTATION_TRACEPARENT
 from ossa.api.trace import AGGREGATE, PROCESS, TASK, aggregate_span, process_span, task_span, trace_of
 from ossa.engine.clock import to_text
 from ossa.kube import paths
+from tests.ports import free_port
 from tests.unit.controllers.apiserver import ApiServer
 from tests.unit.monitor.states import FINISHED, execution
 from tests.unit.monitor.test_process import DONE, RUNS, monitor, server_with_kinds, value
-from tests.unit.servers import free_port
 from tests.unit.tracing.collector import collecting
 from tests.unit.waiting import until
 

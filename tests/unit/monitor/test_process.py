@@ -27,12 +27,13 @@ from ossa.monitor.metrics import Metrics
 from ossa.monitor.outbox import Outbox
 from ossa.monitor.watching import KINDS
 from ossa.store.records.pool import Records
+from tests.ports import free_port
 from tests.unit.bus.busy import client_of
 from tests.unit.controllers.apiserver import ApiServer
 from tests.unit.documented import documented
 from tests.unit.monitor.states import FINISHED, UID, execution
 from tests.unit.monitor.test_announcer import nobody, phases
-from tests.unit.servers import Postgres, Redis, free_port
+from tests.unit.servers import Postgres, Redis
 from tests.unit.tracing.collector import collecting
 from tests.unit.waiting import until
 

@@ -22,6 +22,7 @@ from tests.unit.controllers.creation.world import RUN, refusal, served
 from tests.unit.store.running import KEY, running
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_what_is_too_large_is_stored_before_the_pod_is_made(tmp_path: Path, token: Path) -> None:
     async with running(tmp_path / "data") as service, served(ArtifactClient(service.url, token)) as world:
         name = world.want(rows=b"[1, 2, 3]", more=b"[4]")
@@ -34,6 +35,7 @@ async def test_what_is_too_large_is_stored_before_the_pod_is_made(tmp_path: Path
         assert len(service.objects()) == 4
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_asked_for_again_the_pod_has_the_same_input(tmp_path: Path, token: Path) -> None:
     async with running(tmp_path / "data") as service, served(ArtifactClient(service.url, token)) as world:
         name = world.want(rows=b"[1]")
@@ -51,6 +53,7 @@ async def test_asked_for_again_the_pod_has_the_same_input(tmp_path: Path, token:
         assert len(service.objects()) == 2
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_many_pods_that_are_given_the_same_value_share_it(tmp_path: Path, token: Path) -> None:
     async with running(tmp_path / "data") as service, served(ArtifactClient(service.url, token)) as world:
         names = [world.want(attempt, rows=b"[1]") for attempt in range(1, 21)]
@@ -74,6 +77,7 @@ async def test_many_pods_that_are_given_the_same_value_share_it(tmp_path: Path, 
         assert len(service.objects()) == 4 + 2 * (KEPT + 1) + 2
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_while_the_artifact_service_is_away_the_pod_waits_and_others_do_not(tmp_path: Path, token: Path) -> None:
     async with running(tmp_path / "data") as service:
         port = service.port

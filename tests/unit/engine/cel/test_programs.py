@@ -67,12 +67,13 @@ def test_more_than_ten_thousand_iterations_are_an_error() -> None:
 
 
 def test_loops_over_long_lists_are_refused_because_map_is_quadratic() -> None:
-    took = []
-    for size in (500, 4000):
+    def took(size: int) -> float:
         start = time.perf_counter()
         raw("inputs.l.map(a, a)", l=list(range(size)))
-        took.append(time.perf_counter() - start)
-    assert took[1] > 16 * took[0]  # eight times the items
+        return time.perf_counter() - start
+
+    # Eight times the items. The machine may do something else meanwhile, hardly each time.
+    assert took(4000) > 16 * min(took(500) for _ in range(5))
     with pytest.raises(EvalError, match=f"at most {MAX_LIST} are taken"):
         value("inputs.l.map(a, a)", l=[0] * (MAX_LIST + 1))
     assert value("inputs.l.size()", l=[0] * (MAX_LIST + 1)) == MAX_LIST + 1

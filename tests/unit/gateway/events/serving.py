@@ -36,7 +36,7 @@ from ossa.gateway.events.protocol import Sockets
 from ossa.gateway.events.routes import follow, routes
 from ossa.gateway.identity import Access, Identity
 from ossa.gateway.problems import Problem
-from tests.unit.servers import free_port
+from tests.ports import free_port
 from tests.unit.waiting import until
 
 Frame = dict[str, Any]
