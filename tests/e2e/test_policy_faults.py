@@ -26,7 +26,7 @@ NOBODY = {"service": {"name": "nobody", "namespace": "ossa-system", "port": 443,
 BLACK_HOLE = {"url": "https://192.0.2.1:443/agents"}  # of the addresses that lead nowhere
 # Of the entries: the one that refuses, and the one that records authors.
 ENTRIES = {
-    "agents.ossa.dev": "ValidatingWebhookConfiguration",
+    "agents-1.ossa.dev": "ValidatingWebhookConfiguration",
     "authors-agents.ossa.dev": "MutatingWebhookConfiguration",
 }
 
@@ -101,7 +101,7 @@ async def test_with_the_webhook_down_nobody_but_us_is_held_up(namespace: Namespa
     await is_refused(namespace, policies, an_agent())
     async with webhook_down(namespace.cluster):
         said = (await dry(namespace, an_agent(owner="team"))).refused()
-        assert 'failed calling webhook "agents.ossa.dev"' in said
+        assert 'failed calling webhook "agents-' in said
         another = await kubectl("create", "-f", "-", objects=[policies.resource("q", OWNED)])
         assert "failed calling webhook" in another.refused()
         config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from cel_expr_python import cel
 
 from controllers.admission import authors
 from controllers.admission.handlers import PATHS, REVIEWS
@@ -14,6 +16,8 @@ from ossa.api import crds
 from ossa.api.contract import ANNOTATION_BREAK_GLASS, GROUP, VERSION
 from ossa.environment import names
 from tests.unit.charts.rendering import OPERATOR, OSSA, environment, helm, pod_spec, render
+
+CEL = cel.NewEnv(variables={"object": cel.Type.DYN})
 
 
 def test_every_kind_has_a_webhook_at_its_handlers_paths() -> None:
@@ -31,6 +35,28 @@ def test_every_kind_has_a_webhook_at_its_handlers_paths() -> None:
         assert webhook["sideEffects"] == ("NoneOnDryRun" if PATHS[path] in REVIEWS else "None")
         assert webhook["timeoutSeconds"] == 5
         assert "kube-system" in str(webhook["namespaceSelector"])
+
+
+@pytest.mark.parametrize("kind", REVIEWS)
+def test_each_object_is_reviewed_once_at_one_of_the_ports(kind: str) -> None:
+    found = render()
+    webhooks = found["ValidatingWebhookConfiguration", "ossa-admission"]["webhooks"]
+    entries = [hook for hook in webhooks if hook["clientConfig"]["service"]["path"] == f"/{kind}"]
+    ports = {port["port"]: port["targetPort"] for port in found["Service", "ossa-admission"]["spec"]["ports"]}
+    by_port = {hook["clientConfig"]["service"]["port"]: hook for hook in entries}
+    assert len(by_port) == len(entries) == 4
+    assert {ports[port] for port in by_port} == {"webhook"}
+    conditions = {port: CEL.compile(hook["matchConditions"][0]["expression"]) for port, hook in by_port.items()}
+
+    def asked(metadata: dict[str, str]) -> list[int]:
+        data = {"object": {"metadata": metadata}}
+        return [port for port, condition in conditions.items() if condition.eval(data=data).value() is True]
+
+    of = {digit: asked({"uid": f"{digit}aa1c9b2-0000-4000-8000-000000000000"}) for digit in "0123456789abcdef"}
+    assert all(len(one) == 1 for one in of.values())
+    assert Counter(one[0] for one in of.values()) == dict.fromkeys(by_port, 4)
+    for odd in ({}, {"uid": ""}, {"uid": "4"}, {"uid": "c"}, {"uid": "Z"}, {"uid": "z"}, {"uid": "ä"}):
+        assert len(asked(odd)) == 1
 
 
 def scope_of(plural: str) -> str:
