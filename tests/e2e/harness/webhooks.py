@@ -28,8 +28,10 @@ def path(kind: str, name: str = "") -> str:
 
 
 async def entry(namespace: Namespace, kind: str, name: str) -> JSONObject:
-    """An entry of the kind's configuration, as the chart makes it for an API server that records no authors. It is about
-    all objects, and not a share of them."""
+    """An entry of the kind's configuration, as the chart makes it for an API server that records no authors.
+
+    It is about all objects, and not a share of them.
+    """
     if kind == "ValidatingWebhookConfiguration":
         held = await namespace.cluster.api.get(path(kind, "ossa-admission"))
         hook = next(hook for hook in held["webhooks"] if hook["name"] == name)
