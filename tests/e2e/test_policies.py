@@ -67,6 +67,7 @@ async def test_every_way_to_write_an_object(namespace: Namespace, policies: Poli
         assert name in (await namespace.kubectl("create", "-f", "-", objects=[unnamed])).refused()
         assert name in (await namespace.kubectl("apply", "--server-side", "-f", "-", objects=[bad(item)])).refused()
         (await namespace.kubectl("apply", "--server-side", "-f", "-", objects=[item])).ok()
+        assert name in (await namespace.kubectl("replace", "-f", "-", objects=[bad(item)])).refused()
         kind, object_ = item["kind"].lower(), item["metadata"]["name"]
         assert name in (await namespace.kubectl("label", kind, object_, "bad=yes")).refused()
         (await namespace.kubectl("label", kind, object_, "good=yes")).ok()
