@@ -90,7 +90,7 @@ async def test_a_reconciler_that_is_killed(namespace: Namespace, moment: str) ->
         await recorder.until(MOMENTS[moment], moment)
         await executioner.kill(aim)
         await namespace.completes()
-        await recorder.until(lambda seen: all(pod.ended for pod in seen.pods.values()), "all pods to end")
+        await recorder.until_all_ended()
     await each_ran_once(namespace, recorder, "run")
 
 
@@ -106,7 +106,7 @@ async def test_a_reconciler_that_is_killed_again_and_again(namespace: Namespace)
             await executioner.kill(aim)
             aim = await executioner.aim()
         await namespace.completes()
-        await recorder.until(lambda seen: all(pod.ended for pod in seen.pods.values()), "all pods to end")
+        await recorder.until_all_ended()
     await each_ran_once(namespace, recorder, "run")
 
 

@@ -15,22 +15,19 @@ from tests.e2e.harness.command import ossa
 from tests.e2e.harness.objects import JSONObject, agent
 from tests.e2e.harness.people import BOARD, Person, ask
 from tests.e2e.harness.policies import is_refused, is_taken, policies_of
-
-DOCS = Path(__file__).parents[2] / "docs"
+from tests.pages import blocks, text_of
 
 
 def shown(document: str, begin: str) -> list[list[str]]:
     """The arguments of each `kubectl` command of a document that begins so."""
-    found = re.findall(rf"(?:^|`)kubectl ({re.escape(begin)}[^`\n]*)", (DOCS / document).read_text(), re.M)
+    found = re.findall(rf"(?:^|`)kubectl ({re.escape(begin)}[^`\n]*)", text_of(document), re.M)
     assert found, f"docs/{document} shows no `kubectl {begin}`"
     return [shlex.split(command) for command in found]
 
 
 def manifests(folder: Path, document: str, word: str) -> list[JSONObject]:
     """The objects of the one example of a document that has the word in it."""
-    (text,) = (
-        one for one in re.findall(r"^```yaml\n(.*?)^```$", (DOCS / document).read_text(), re.M | re.S) if word in one
-    )
+    (text,) = (one for one in blocks(text_of(document), "yaml") if word in one)
     (folder / "example.yaml").write_text(text)
     return [dict(held.item) for held in read_manifests([str(folder / "example.yaml")]).manifests]
 

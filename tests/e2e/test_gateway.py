@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.harness import Namespace, execution, task, workflow
 from tests.e2e.harness.gateway import User, until_finished
-from tests.e2e.harness.load import OUTAGE_REQUESTS, Load, executions_of
+from tests.e2e.harness.load import OUTAGE_REQUESTS, Load
 from tests.e2e.harness.objects import JSONObject
 from tests.e2e.harness.services import Records, archived_lines, kill
 
@@ -116,7 +116,7 @@ async def test_what_has_ended_stays_while_its_row_is_open(namespace: Namespace, 
     await records.rows("UPDATE requests SET state = 'done', closed_at = now() WHERE id = $1", request)
 
     async def deleted() -> bool:
-        return not await executions_of(namespace)
+        return not await namespace.execution_names()
 
     await namespace.wait(deleted, "the Execution to be deleted")
 
@@ -141,7 +141,7 @@ async def test_nothing_accepted_is_lost_or_done_twice(
         assert load.refused == []  # the answer needs PostgreSQL alone
     for name in load.accepted:
         await namespace.completes(name)
-    assert await executions_of(namespace) == load.accepted
+    assert await namespace.execution_names() == load.accepted
 
     async def all_recorded() -> bool:
         query = "SELECT count(*) AS n FROM executions WHERE namespace = $1 AND status = 'Completed' AND finished"

@@ -9,7 +9,7 @@ import pytest
 from ossa.client import AsyncGateway, FixedToken, Invalid, OrchestrateRequest
 from tests.e2e.harness import Namespace, execution, wait_for
 from tests.e2e.harness.gateway import User
-from tests.e2e.harness.load import executions_of, requests_of
+from tests.e2e.harness.load import requests_of
 from tests.e2e.harness.services import Records
 from tests.e2e.test_policy_faults import admission_pods, scale
 
@@ -55,7 +55,7 @@ async def test_what_the_api_server_s_own_policy_refuses_is_told_in_its_words(
     answer = await user.orchestrate({"namespace": namespace.name, "workflow": "flow", "priority": 100}, key="once")
     problem = answer.json()
     assert (answer.status_code, problem["detail"], problem["policy"]) == (UNPROCESSABLE, EMERGENCIES, native)
-    assert await executions_of(namespace) == set()
+    assert await namespace.execution_names() == set()
     rows = await records.rows("SELECT state, problem FROM requests WHERE namespace = $1", namespace.name)
     assert [(row["state"], EMERGENCIES in row["problem"]) for row in rows] == [("refused", True)]
     async with AsyncGateway(user.url, FixedToken(user.token)) as gateway:
@@ -80,7 +80,7 @@ async def test_with_admission_down_a_request_waits_for_it(namespace: Namespace, 
         first, again = (answer.json() for answer in answers)
         assert first == again
         assert (first["state"], first.get("uid")) == ("Accepted", None)
-        assert await executions_of(namespace) == set()
+        assert await namespace.execution_names() == set()
         assert await requests_of(namespace, records) == {"open": 1}
     finally:
         await scale(replicas)
@@ -91,5 +91,5 @@ async def test_with_admission_down_a_request_waits_for_it(namespace: Namespace, 
 
     await namespace.wait(created, "the request to be carried out")
     await namespace.completes(first["execution"])
-    assert await executions_of(namespace) == {first["execution"]}
+    assert await namespace.execution_names() == {first["execution"]}
     assert await requests_of(namespace, records) == {"done": 1}

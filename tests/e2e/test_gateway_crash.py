@@ -11,7 +11,7 @@ from ossa.client import AsyncGateway, FixedToken, OrchestrateRequest
 from tests.e2e.harness import Namespace, task, workflow
 from tests.e2e.harness.executioner import Executioner
 from tests.e2e.harness.gateway import User
-from tests.e2e.harness.load import executions_of, requests_of
+from tests.e2e.harness.load import requests_of
 from tests.e2e.harness.services import Records
 
 CLIENTS, KEYS = 4, 80
@@ -51,4 +51,4 @@ async def test_a_gateway_that_is_killed(namespace: Namespace, user: User, record
         return await requests_of(namespace, records) == {"done": KEYS}
 
     await namespace.wait(closed, "each request to be closed, by a carrier where its gateway died")
-    assert await executions_of(namespace) == accepted
+    assert await namespace.execution_names() == accepted

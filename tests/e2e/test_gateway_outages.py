@@ -13,7 +13,7 @@ from tests.chaos.faults import API_SERVER, no_api_server
 from tests.e2e.harness import Namespace
 from tests.e2e.harness.command import run
 from tests.e2e.harness.gateway import User
-from tests.e2e.harness.load import OUTAGE_REQUESTS, Load, executions_of, requests_of
+from tests.e2e.harness.load import OUTAGE_REQUESTS, Load, requests_of
 from tests.e2e.harness.services import Records
 
 # By a process that ends: whoever starts the API server again is its parent, and would have to wait for it.
@@ -65,7 +65,7 @@ async def test_the_api_server_is_stopped_and_started_under_load(
         assert len(load.accepted) == OUTAGE_REQUESTS
         for name in load.accepted:
             await namespace.completes(name)
-        assert await executions_of(namespace) == load.accepted
+        assert await namespace.execution_names() == load.accepted
 
         async def closed() -> bool:
             return await requests_of(namespace, records) == {"done": OUTAGE_REQUESTS}

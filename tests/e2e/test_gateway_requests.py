@@ -22,11 +22,10 @@ from tests.e2e.conftest import create_namespace
 from tests.e2e.harness import Namespace, execution, task, workflow
 from tests.e2e.harness.gate import WAIT, open_gate
 from tests.e2e.harness.gateway import User, allow
-from tests.e2e.harness.load import executions_of
-from tests.e2e.harness.namespace import RBAC
 from tests.e2e.harness.objects import JSONObject, says
 from tests.e2e.harness.people import Person, undecided
 from tests.e2e.harness.policies import Policies, is_refused
+from tests.e2e.harness.rights import bind, unbind
 from tests.e2e.harness.services import Records
 
 OK, ACCEPTED, FORBIDDEN, CONFLICT = 200, 202, 403, 409
@@ -187,7 +186,7 @@ async def test_what_a_policy_refuses_is_told_in_its_words(
         calm = await gateway.orchestrate(OrchestrateRequest(namespace=namespace.name, workflow="flow", priority=99))
     assert refused.value.problem.more["policy"] == name
     await namespace.appears(calm.execution)
-    assert await executions_of(namespace) == {calm.execution}
+    assert await namespace.execution_names() == {calm.execution}
 
     async def closed() -> list[str] | None:
         rows = await records.rows("SELECT state FROM requests WHERE namespace = $1", namespace.name)
@@ -247,21 +246,11 @@ async def test_other_namespaces_are_closed(
 @pytest.fixture
 async def auditor(namespace: Namespace, colleague: User) -> AsyncIterator[User]:
     """One who may tell the gateway what the API server has noted."""
-    cluster, name, group = namespace.cluster.api, f"{namespace.name}-audit", f"/apis/{RBAC}"
+    name = f"{namespace.name}-audit"
     rules = [{"apiGroups": ["ossa.dev"], "resources": ["auditevents"], "verbs": ["create"]}]
-    role: JSONObject = {"apiVersion": RBAC, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}
-    binding = {
-        "apiVersion": RBAC,
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": colleague.identity}],
-    }
-    await cluster.post(f"{group}/clusterroles", role)
-    await cluster.post(f"{group}/clusterrolebindings", binding)
+    await bind(namespace.cluster, name, colleague.identity, rules)
     yield colleague
-    await cluster.delete(f"{group}/clusterrolebindings/{name}")
-    await cluster.delete(f"{group}/clusterroles/{name}")
+    await unbind(namespace.cluster, name)
 
 
 async def test_refusals_of_the_api_server_come_into_the_trail(

@@ -58,7 +58,7 @@ async def led_anew(cluster: Cluster, before: JSONObject, *, within: float) -> JS
 async def all_complete(namespace: Namespace, recorder: PodRecorder, *runs: str) -> None:
     for name in runs:
         await namespace.completes(name)
-    await recorder.until(lambda seen: all(pod.ended for pod in seen.pods.values()), "all pods to end")
+    await recorder.until_all_ended()
     await each_ran_once(namespace, recorder, *runs)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from ossa.kube import paths
 from tests.e2e.harness.namespace import Namespace
 from tests.e2e.harness.objects import JSONObject, task, workflow
 from tests.e2e.harness.recorder import PodRecorder
@@ -35,8 +34,7 @@ async def each_ran_once(namespace: Namespace, recorder: PodRecorder, *executions
     """Each task of these, and there are no more, had one pod, which ran once; what it gave is what the status says."""
     for name in executions:
         await _ran_once(namespace, recorder, name)
-    listed = await namespace.cluster.api.get(paths.ossa("executions", namespace.name))
-    assert {item["metadata"]["name"] for item in listed["items"]} == set(executions)
+    assert await namespace.execution_names() == set(executions)
 
 
 async def _ran_once(namespace: Namespace, recorder: PodRecorder, execution: str) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from ossa.kube import paths
 from tests.e2e.harness.gateway import User
 from tests.e2e.harness.namespace import Namespace
 from tests.e2e.harness.services import Records
@@ -51,9 +50,3 @@ async def requests_of(namespace: Namespace, records: Records) -> dict[str, int]:
     """How many there are in each state."""
     query = "SELECT state, count(*) AS n FROM requests WHERE namespace = $1 GROUP BY state"
     return {row["state"]: row["n"] for row in await records.rows(query, namespace.name)}
-
-
-async def executions_of(namespace: Namespace) -> set[str]:
-    """Names of all there are."""
-    listed = await namespace.cluster.api.get(paths.ossa("executions", namespace.name))
-    return {item["metadata"]["name"] for item in listed["items"]}

@@ -118,6 +118,11 @@ class Namespace:
         """An Execution as it is now."""
         return Execution.model_validate(await self.get("executions", name))
 
+    async def execution_names(self) -> set[str]:
+        """Names of all Executions there are."""
+        listed = await self.cluster.api.get(paths.ossa("executions", self.name))
+        return {item["metadata"]["name"] for item in listed["items"]}
+
     async def start(self, of: str, inputs: JSONObject | None = None, *, name: str = "run") -> None:
         """Creates an Execution of the workflow `of`."""
         await self.cluster.api.post(paths.ossa("executions", self.name), objects.execution(name, of, inputs))

@@ -71,6 +71,10 @@ class PodRecorder:
         except TimeoutError as error:
             raise NotYet(f"waited {patience:g} s in vain for {what}; pods: {list(self.pods.values())}") from error
 
+    async def until_all_ended(self) -> None:
+        """Waits for the end of all pods that there have been."""
+        await self.until(lambda seen: all(pod.ended for pod in seen.pods.values()), "all pods to end")
+
 
 @asynccontextmanager
 async def recorded(api: ApiClient, namespace: str) -> AsyncIterator[PodRecorder]:

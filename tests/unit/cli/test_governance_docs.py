@@ -15,15 +15,16 @@ from ossa.cli.lint import manifest_problems
 from ossa.cli.manifests import Found, read_manifests, read_yaml
 from ossa.cli.outcome import Exit
 from ossa.governance.framework import SHIPPED
+from tests.pages import blocks, text_of
 
 REPO = Path(__file__).resolve().parents[3]
-TEXT = (REPO / "docs" / "governance.md").read_text()
-EXAMPLES = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.M | re.S)
+TEXT = text_of("governance.md")
+EXAMPLES = blocks(TEXT, "yaml")
 
 
 def example(word: str) -> str:
     (found,) = (one for one in EXAMPLES if word in one)
-    return str(found)
+    return found
 
 
 def parsed(folder: Path, text: str) -> Found:

@@ -17,8 +17,8 @@ from ossa.bus.messages import EVENTS, Event
 from ossa.bus.publisher import Posting, Publisher
 from ossa.client import AsyncGateway, FixedToken, Gateway, GatewayError, Invalid, errors
 from ossa.client.errors import refusal
+from tests.pages import blocks, text_of
 from tests.unit.gateway.events.serving import event
-from tests.unit.gateway.examples import blocks, text_of
 from tests.unit.gateway.installed import UNLIMITED, Installed, installed
 from tests.unit.gateway.lab import EXECUTIONS
 

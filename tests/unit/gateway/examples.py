@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-DOCS = Path(__file__).parents[3] / "docs"
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from tests.pages import blocks
+
 _SEEN = re.compile(r"^SENT (\S+) (\S+) (\d+)$", re.MULTILINE)
 # curl itself, which tells what it sent; kubectl as far as the pages use it. What is set is for the next command, too.
 _BEFORE = r"""
@@ -30,16 +30,6 @@ kubectl() {
   esac
 }
 """
-
-
-def text_of(page: str) -> str:
-    """A page of the documentation."""
-    return (DOCS / page).read_text(encoding="utf-8")
-
-
-def blocks(text: str, language: str = "") -> list[str]:
-    """The fenced blocks of a language; '' are those that name none."""
-    return [body for name, body in _FENCE.findall(text) if name == language]
 
 
 def commands(text: str, *words: str) -> Iterator[str]:

@@ -24,7 +24,8 @@ from ossa.gateway.openapi import PROBLEM_SCHEMA
 from ossa.gateway.signin.tokens import AUDIENCE
 from ossa.store.records.pool import Records
 from ossa.store.records.write import Write, write
-from tests.unit.gateway.examples import DOCS, Shell, blocks, commands, operation_of, shell, text_of
+from tests.pages import DOCS, blocks, text_of
+from tests.unit.gateway.examples import Shell, commands, operation_of, shell
 from tests.unit.gateway.installed import UNLIMITED, Installed, installed
 from tests.unit.gateway.lab import EXECUTIONS
 from tests.unit.gateway.outages import SEEN_AGENT

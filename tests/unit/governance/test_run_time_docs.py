@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from ossa.governance.policies import CompiledPolicy
+from tests.pages import blocks, text_of
 from tests.unit.engine.world import spec
 from tests.unit.governance.conftest import Made
 from tests.unit.governance.test_ruling import agent, compiled, run_under
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "policies-at-run-time.md"
-EXAMPLES: list[dict[str, Any]] = [
-    yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-]
+EXAMPLES: list[dict[str, Any]] = [yaml.safe_load(text) for text in blocks(text_of("policies-at-run-time.md"), "yaml")]
 
 
 def policies(made: Made) -> list[CompiledPolicy]:
